@@ -20,6 +20,7 @@ from starlette.requests import Request
 
 from ddim_jax.imageio.archives import SUFFIX, Archive, TooManyFiles
 from ddim_jax.imageio.images import image_suffixes, suffix_of
+from ddim_jax.imageio.signatures import told_of
 from ddim_jax.serve.limits import Limits
 from ddim_jax.serve.refusals import Refusal
 
@@ -169,7 +170,10 @@ def kind_of(file: BinaryIO, name: str = "") -> str:
     suffix = suffix_of(name, image_suffixes()).lower()
     if suffix in image_suffixes():
         return suffix
-    raise Refusal(415, "The file is of no kind that can be read; expected PNG, JPEG, TIFF, BMP, DICOM, NIfTI or a zip.")
+    raise Refusal(
+        415, f"The file is of no kind that can be read{told_of(start)}; expected PNG, JPEG, TIFF, BMP, DICOM, NIfTI or "
+        "a zip."
+    )  # fmt: skip
 
 
 def unpack(folder: Path, limits: Limits, check: Callable[[], None]) -> tuple[list[Path], Counter[str]]:

@@ -113,6 +113,16 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(
+    ("data", "found"),
+    [(saved("GIF"), " (it is a GIF file)"), (b"<html>x</html>", " (it is a web page file)"), (b"noise" * 9, "")],
+)
+def test_what_an_upload_is_instead_is_told(shared, data, found):
+    answer = shared.post("/segment", files={"file": (f"{SECRET}.png.txt", data)})
+    expected = "expected PNG, JPEG, TIFF, BMP, DICOM, NIfTI or a zip."
+    assert answer.json()["error"] == f"The file is of no kind that can be read{found}; {expected}"
+
+
+@pytest.mark.parametrize(
     ("kind", "why"),
     [
         ("encrypted", "which is encrypted; unpack it first."),
