@@ -85,7 +85,8 @@ def _number(name: str, text: str, kind: type) -> Any:
             raise ValueError
         return kind(text)
     except ValueError:
-        expected = "a centre and a width, as in 40,400" if name == "window" else "a number"
+        expected = "a whole number" if kind is int else "a number"
+        expected = "a centre and a width, as in 40,400" if name == "window" else expected
         raise InputError(f"{name} is {text[:40]!r}; expected {expected}") from None
 
 
