@@ -33,7 +33,7 @@ from ddim_jax.serve.jobs import GONE, Jobs, Upload
 from ddim_jax.serve.limits import Limits
 from ddim_jax.serve.network import Network
 from ddim_jax.serve.openapi import document
-from ddim_jax.serve.refusals import Refusal
+from ddim_jax.serve.refusals import Refusal, without_paths
 from ddim_jax.serve.segmenting import plan, segment, show
 
 STATIC = Path(__file__).parent / "static"
@@ -250,7 +250,7 @@ class _Server:
             try:
                 png = await run_in_threadpool(self._shown, upload, index, window, invert)
             except InputError as error:
-                raise Refusal(422, "The slice cannot be read.") from error
+                raise Refusal(422, without_paths(str(error), upload.folder)) from error
         return Response(png, media_type="image/png")
 
     def _shown(self, upload: Upload, index: int, window: tuple[float, float], invert: bool) -> bytes:
