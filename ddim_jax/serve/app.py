@@ -103,6 +103,7 @@ def _media_type(name: str) -> str:
 class _Server:
     def __init__(self, networks: Sequence[Network], limits: Limits, fault: Callable[[], None]):
         self._networks, self._limits = networks, limits
+        self._most = fields.most(limits, (network.options for network in networks))
         self._jobs: Jobs = None  # of the lifespan, as the lock
         self._looking: asyncio.Lock = None
         self._looked_at: tuple[Upload, Stack] | None = None
@@ -139,7 +140,7 @@ class _Server:
         return JSONResponse({"status": "ok" if self._ready else "starting"}, 200 if self._ready else 503)
 
     async def openapi(self, request: Request) -> Response:
-        return JSONResponse(document(request.scope.get("root_path", ""), self._limits))
+        return JSONResponse(document(request.scope.get("root_path", ""), self._limits, self._most))
 
     async def about(self, request: Request) -> Response:
         return JSONResponse(
@@ -150,8 +151,7 @@ class _Server:
                 "upload_bytes": self._limits.upload_bytes,
                 "upload_files": self._limits.upload_files,
                 "kept_seconds": self._limits.kept_seconds,
-                "steps": self._limits.steps,
-                "samples": self._limits.samples,
+                **self._most,
             }
         )
 

@@ -118,7 +118,7 @@ async function begin() {
   $("terms").textContent = [...new Set(networks.map((one) => one.terms).filter(Boolean))].join(" ");
   for (const name of CHOSEN) {
     const own = networks.map((one) => one.options[name]);
-    $(name).max = Math.max(state.about[name], ...own);
+    $(name).max = state.about[name];
     $(name).placeholder = [...new Set(own)].join(" and ");
   }
   // Networks that work in one pass have no steps to choose.

@@ -141,7 +141,7 @@ def test_the_document_has_all_routes_and_its_references_lead_somewhere():
         if isinstance(route, Route) and route.path != "/"
         for method in route.methods - {"HEAD"}
     }
-    text = document("", Limits())
+    text = document("", Limits(), {"steps": 50, "samples": 16})
     assert there == {(path, method) for path, item in text["paths"].items() for method in item}
     assert [route.path for route in app.routes if isinstance(route, Mount)] == ["/static"]
     schemas = text["components"]["schemas"]
