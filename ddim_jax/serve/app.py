@@ -148,6 +148,7 @@ class _Server:
                 "version": ddim_jax.__version__,
                 "networks": [network.about() for network in self._networks],
                 "examples": fields.EXAMPLES,
+                "suffixes": uploads.known_suffixes(),
                 "upload_bytes": self._limits.upload_bytes,
                 "upload_files": self._limits.upload_files,
                 "kept_seconds": self._limits.kept_seconds,

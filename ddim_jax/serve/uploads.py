@@ -5,7 +5,6 @@ be a patient's, so nothing keeps it.
 """
 
 import asyncio
-import os
 import re
 import shutil
 from collections import Counter
@@ -38,6 +37,10 @@ _MARKS = (
     (4, b"n+2\0", ".nii"),
     (0, b"\x1f\x8b", ".nii.gz"),
 )
+_COMMON = (
+    ".csv", ".doc", ".docx", ".exe", ".gif", ".gz", ".heic", ".htm", ".html", ".inf", ".ini", ".json", ".log", ".md",
+    ".mha", ".npy", ".nrrd", ".pdf", ".rtf", ".svg", ".txt", ".webp", ".xls", ".xlsx", ".xml", SUFFIX,
+)  # fmt: skip
 _FIELD_BYTES = 4096
 _FIELDS = 16
 
@@ -147,10 +150,14 @@ def _keep(file: BinaryIO, name: str, path: Path) -> None:
         shutil.copyfileobj(file, kept)
 
 
+def known_suffixes() -> tuple[str, ...]:
+    """Suffixes that say what a file is, the longest first; what else stands behind a dot may be a patient's name."""
+    return tuple(sorted({*image_suffixes(), *_COMMON}, key=len, reverse=True))
+
+
 def _kind_in_words(name: str) -> str:
-    """The suffix of a name, where it looks like one; the rest of the name may be a patient's."""
-    suffix = os.path.splitext(name)[1].lower()
-    return suffix if re.fullmatch(r"\.[a-z]{1,5}", suffix) else "others"
+    """The suffix of a name, where it is a known one."""
+    return next((suffix for suffix in known_suffixes() if name.lower().endswith(suffix)), "others")
 
 
 def kind_of(file: BinaryIO, name: str = "") -> str:

@@ -43,8 +43,10 @@ function formOf(run) {
   const form = new FormData();
   for (const [name, value] of Object.entries(run.fields)) form.append(name, value);
   for (const name of CHOSEN) if ($(name).value !== "" && !$(name).disabled) form.append(name, $(name).value);
-  // The server does not need the names, which may be of patients.
-  for (const file of run.files) form.append("file", file, `file${/(\.nii)?\.[a-z0-9]{1,6}$/i.exec(file.name)?.[0] ?? ""}`);
+  // The server does not need the names, which may be of patients; nor what stands behind a dot and is no known suffix.
+  for (const file of run.files) {
+    form.append("file", file, `file${state.about.suffixes.find((one) => file.name.toLowerCase().endsWith(one)) ?? ""}`);
+  }
   form.append("wait", "false");
   return form;
 }

@@ -35,6 +35,24 @@ def test_a_result_keeps_its_name_whatever_is_given_meanwhile(tab, tmp_path):
         page.click("#downloads button >> nth=1")
 
 
+def test_of_names_known_suffixes_alone_are_sent(tab):
+    page = tab()
+    page.evaluate(
+        """() => {
+            const append = FormData.prototype.append;
+            window.sent = [];
+            FormData.prototype.append = function (...given) {
+                if (given.length > 2) window.sent.push(given[2]);
+                return append.apply(this, given);
+            };
+        }"""
+    )
+    names = ("Meier.Hans", "1.2.840.113", "Meier.PNG", "v.nii.gz", "Meier")
+    page.set_input_files("#files", [picture(name) for name in names])
+    refused(page, "The upload holds 5 images")
+    assert page.evaluate("window.sent") == ["file", "file", "file.png", "file.nii.gz", "file"]
+
+
 def test_lost_answers_are_asked_for_again_and_cancel_stops_an_upload(tab):
     page = tab()
     lost = []

@@ -121,6 +121,7 @@ def test_what_is_left_out_and_what_is_missing_is_noted(client, tmp_path, caplog)
         (tmp_path / "in" / f"IM{number:03d}").unlink()
     ct_slice(tmp_path / "report.dcm", np.zeros((4, 4), int), Modality="SR")
     others = {"notes.txt": b"x" * 20, "Secret^Name": b"y" * 20, "a.pdf": b"%PDF" * 9, "empty.txt": b""}
+    others["Meier.Hans"] = b"z" * 20
     others["report.dcm"] = (tmp_path / "report.dcm").read_bytes()
     slices = {path.name: path.read_bytes() for path in (tmp_path / "in").iterdir()}
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
@@ -135,8 +136,8 @@ def test_what_is_left_out_and_what_is_missing_is_noted(client, tmp_path, caplog)
     for answer in answers:
         (result,) = answer.json()["networks"]
         assert len(result["slices"]) == 5
-        left_out = "left out (5 files: .pdf 1, .txt 2, DICOM, a report 1, others 1)"
-        assert left_out in result["notes"] and "Secret" not in answer.text
+        left_out = "left out (6 files: .pdf 1, .txt 2, DICOM, a report 1, others 2)"
+        assert left_out in result["notes"] and "Secret" not in answer.text and "hans" not in answer.text.lower()
         assert any(
             note.startswith("slices missing (in 1 place, such as behind slice 3: 7.5") for note in result["notes"]
         )
