@@ -201,6 +201,8 @@ def test_words(tab):
         (("words", "named", "Member 1 of the archive: cut", [{"name": "a.zip"}]), "Member 1 of a.zip: cut"),
         (("downloads", "fileName", "x.nii.gz", 12, "", "/results/I/files/1/12/mask.png"), "x_s012_mask.png"),
         (("downloads", "fileName", "x.png", 0, "my run", "/results/I/files/2/1/overlay.png"), "x_my_run_overlay.png"),
+        (("downloads", "fileName", "1.2.840.101", 0, "", "/a/1/mask.png"), "1.2.840.101_mask.png"),
+        (("downloads", "fileName", "scan.2024.dcm", 0, "", "/a/1/mask.png"), "scan.2024_mask.png"),
         (("downloads", "fileName", ".png", 0, "", "/a/nifti.nii.gz"), "result_nifti.nii.gz"),
     ):  # fmt: skip
         assert page.evaluate(call, list(given)) == text
