@@ -10,6 +10,7 @@ const OUTLINE = [0, 255, 170];
 const PROBABILITY = [60, 160, 255];
 const UNCERTAINTY = [255, 150, 40];
 const HYPOTHESIS = [255, 230, 60];
+const STEP = 40; // pixels of the wheel for a slice: a touchpad has a few in each event, a notch of a mouse more
 
 export class Viewer {
   // name: as the person tells it from the other one; pictures: where slices with other windows are.
@@ -37,10 +38,14 @@ export class Viewer {
       last = event;
     });
     for (const end of ["pointerup", "pointercancel"]) this.canvas.addEventListener(end, () => { last = null; });
+    let turned = 0;
     this.canvas.addEventListener("wheel", (event) => {
-      if (network.slices.length < 2 || event.ctrlKey) return;
+      if (network.slices.length < 2 || event.ctrlKey || !event.deltaY) return;
       event.preventDefault();
-      step(Math.sign(event.deltaY));
+      turned += event.deltaY;
+      if (Math.abs(turned) < STEP) return;
+      step(Math.sign(turned));
+      turned = 0;
     }, { passive: false });
     this.canvas.addEventListener("keydown", (event) => {
       const by = { ArrowUp: -1, ArrowLeft: -1, ArrowDown: 1, ArrowRight: 1, PageUp: -10, PageDown: 10 }[event.key];
