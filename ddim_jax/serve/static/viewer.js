@@ -138,8 +138,11 @@ export class Viewer {
     const chosen = classes.map((one, number) => ({ ...one, number })).filter((one) => !asked.structure || one.name === asked.structure);
     const own = asked.threshold !== null && chosen.length === 1;
     if (asked.layer === "probability") {
-      for (const one of chosen) tint(data, this.field("probability", one.number), chosen.length > 1 ? one.colour : PROBABILITY, 0.55 / 255);
-      legend.push([PROBABILITY, "probability: the stronger, the higher"]);
+      for (const one of chosen) {
+        const colour = chosen.length > 1 ? one.colour : PROBABILITY;
+        tint(data, this.field("probability", one.number), colour, 0.55 / 255);
+        legend.push([colour, `probability${chosen.length > 1 ? ` of ${one.name}` : ""}: the stronger, the higher`]);
+      }
     } else if (asked.layer === "uncertainty") {
       tint(data, this.field("uncertainty", 0), UNCERTAINTY, 2 * 0.85 / 255);
       legend.push([UNCERTAINTY, "uncertainty: how far the samples differ"]);
