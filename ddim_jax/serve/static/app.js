@@ -135,7 +135,12 @@ async function begin() {
 
 $("login").addEventListener("submit", (event) => {
   event.preventDefault();
-  sessionStorage.setItem("token", $("token").value);
+  const token = $("token").value.trim();
+  if (!/^[\x21-\x7e]+$/.test(token)) { // no header can have it
+    fail(new Error("A token has letters of ASCII, digits and signs, without spaces."));
+    return;
+  }
+  sessionStorage.setItem("token", token);
   begin();
 });
 $("files").addEventListener("change", () => {

@@ -115,6 +115,28 @@ def test_limits_are_asked_for_again_and_hold_before_anything_is_sent(tab):
     api.expect(page.locator("#error")).to_have_text("Nothing that was dropped is a file.")
 
 
+def test_a_token_that_no_header_can_have_is_refused_before_it_is_kept(tab):
+    page = tab()
+    told = {"status": 401, "error": "The token is missing or wrong."}
+
+    def ask(route):
+        allowed = route.request.headers.get("authorization") == "Bearer right"
+        route.continue_() if allowed else route.fulfill(status=401, json=told)
+
+    page.route("**/about", ask)
+    page.reload()
+    for token, said in (("sn\u2603w", "letters of ASCII"), ("two words", "letters of ASCII"), ("wrong", told["error"])):
+        page.fill("#token", token)
+        page.click("#login button")
+        refused(page, said)
+        assert page.is_visible("#login")
+        assert page.evaluate("sessionStorage.getItem('token')") == ("wrong" if token == "wrong" else None)
+    page.fill("#token", " right ")
+    page.click("#login button")
+    page.wait_for_selector("#start:not([hidden])")
+    assert not page.is_visible("#error")
+
+
 def test_a_dropped_folder_is_walked(tab, tmp_path):
     ct_series(tmp_path / "in" / "deep", count=2, shape=(40, 30))
     (tmp_path / "in" / ".hidden").write_bytes(b"the system's own")
