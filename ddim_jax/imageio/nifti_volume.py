@@ -132,6 +132,11 @@ class NiftiStack:
         steps = self._steps()
         return None if steps is None else (float(np.linalg.norm(steps[0])), float(np.linalg.norm(steps[1])))
 
+    def aspect(self, index: int) -> float:
+        """The height of a pixel divided by its width, which needs no unit."""
+        height, width = np.linalg.norm(self.affine[:3, list(self._order[1:])], axis=0)
+        return float(height / width)
+
     lies_in_space = True
 
     @property

@@ -9,6 +9,7 @@ import numpy as np
 
 from ddim_jax.imageio import dicom, dicom_shown
 from ddim_jax.imageio.dicom_geometry import (
+    aspect,
     edges,
     is_at_detector,
     length_remarks,
@@ -137,6 +138,12 @@ class DicomStack:
         with dicom.errors_naming(path):
             spacing = lengths(header, frame)
         return None if spacing is None else (spacing[0], spacing[1])
+
+    def aspect(self, index: int) -> float | None:
+        """The height of a pixel of slice `index` divided by its width; None where the file does not say."""
+        path, header, frame = self.slices[index]
+        with dicom.errors_naming(path):
+            return aspect(header, frame)
 
     @property
     def area_at(self) -> str | None:

@@ -141,6 +141,7 @@ def _schemas() -> dict[str, Any]:
             "type": ["string", "null"],
             "description": "detector: lengths are not corrected for the magnification of a projection",
         },
+        "aspect": {"type": ["number", "null"], "description": "height of a pixel divided by its width"},
         "pixel_mm": pair | {"description": "from row to row and from column to column"},
         "window": pair | {"description": "centre and width that the slice is shown with"},
         "edges": {

@@ -62,7 +62,7 @@ export class Viewer {
 
   // A slice with a window, or its own if that is null, as `shown` is to be; nothing changes yet.
   async load({ slice, window }, signal) {
-    const { files, width, height, pixel_mm: pixel } = this.network.slices[slice - 1];
+    const { files, width, height, aspect } = this.network.slices[slice - 1];
     // The first window's picture is there already; another one of a DICOM or NIfTI file is asked for.
     const other = this.pictures && this.ownWindow(slice) && window;
     const same = slice === this.shown?.slice;
@@ -71,7 +71,7 @@ export class Viewer {
     const names = Object.keys(wanted);
     const bitmaps = await Promise.all(names.map((name) => this.bitmap(wanted[name], signal)));
     // In their true proportions: pixels need not be square.
-    const [across, down] = pixel ? [width * pixel[1], height * pixel[0]] : [width, height];
+    const [across, down] = [width, height * (aspect ?? 1)];
     const scale = Math.min(Math.max(width, height, SMALLEST), LARGEST) / Math.max(across, down);
     const shown = { ...(same ? this.shown : { fields: new Map() }), slice };
     Object.assign(shown, Object.fromEntries(names.map((name, index) => [name, bitmaps[index]])));

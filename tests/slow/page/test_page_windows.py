@@ -88,6 +88,12 @@ def test_edges_and_pixels_that_are_not_square(tab, tmp_path):
     box = page.locator("canvas").bounding_box()
     assert box["height"] / box["width"] == pytest.approx(40 * 2 / (30 * 0.5), rel=0.02)
     api.expect(page.locator("#figures")).to_contain_text("0.5 × 2 mm")
+    # A ratio alone is enough.
+    again = ct_slice(tmp_path / "x.dcm", np.zeros((40, 30)), PixelSpacing=None, PixelAspectRatio=[4, 1])
+    other = tab("dark", (390, 844))
+    other.set_input_files("#files", again)
+    of_ratio = shown(other).locator("canvas").bounding_box()
+    assert of_ratio["height"] / of_ratio["width"] == pytest.approx(40 * 4 / 30, rel=0.02)
     # Each letter lies in the image.
     for side in letters:
         letter = page.locator(f".edge.{side}").bounding_box()

@@ -107,12 +107,22 @@ def test_how_a_slice_is_shown_and_lies(client, tmp_path):
             (result,) = client.post(f"/segment?invert={asked}", content=sent).json()["networks"]
             (found,) = result["slices"]
             assert found["window"] == result["window"] == [40, 400] and found["pixel_mm"] == [0.5, 0.75]
+            assert found["aspect"] == 0.666667
             assert found["edges"] == {"top": "A", "right": "L", "bottom": "P", "left": "R"}
             assert result["window_inverted"] == (inverted != (asked == "true"))
     (result,) = client.post("/segment?invert=true", content=png(half())).json()["networks"]
     (found,) = result["slices"]
-    assert (found["window"], found["edges"], found["pixel_mm"], result["window"]) == (None,) * 4
+    assert (found["window"], found["edges"], found["pixel_mm"], found["aspect"], result["window"]) == (None,) * 5
     assert result["window_inverted"] is False
+
+
+def test_the_proportions_of_pixels_without_millimetres(client, tmp_path):
+    nibabel.save(nibabel.Nifti1Image(np.zeros((8, 6, 3), np.uint8), np.diag([2.0, 3.0, 5.0, 1.0])), tmp_path / "x.nii")
+    for name, aspect, ratio in (("x.nii", 1.5, None), ("x.dcm", 0.8, [4, 5]), ("x.dcm", None, [0, 5])):
+        if ratio is not None:
+            ct_slice(tmp_path / name, np.zeros((8, 6), int), PixelSpacing=None, PixelAspectRatio=ratio)
+        (result,) = client.post("/segment", content=(tmp_path / name).read_bytes()).json()["networks"]
+        assert {(one["aspect"], one["pixel_mm"]) for one in result["slices"]} == {(aspect, None)}
 
 
 def test_what_is_left_out_and_what_is_missing_is_noted(client, tmp_path, caplog):
