@@ -9,13 +9,11 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-import uvicorn
 from served import half, network, png, ready
 from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
 from ddim_jax.cli import serve as command
-from ddim_jax.runtime.errors import InputError
 from ddim_jax.serve.app import STATIC, create_app
 from ddim_jax.serve.guard import host_name
 from ddim_jax.serve.limits import Limits
@@ -114,12 +112,19 @@ def test_links_behind_a_proxy(serving):
     assert client.get("/openapi.json").json()["servers"] == [{"url": "/seg"}]
 
 
-def test_a_port_that_is_taken_is_told_in_one_line(caplog):
+def test_an_address_that_cannot_be_listened_at_is_told_before_checkpoints_are_loaded(monkeypatch, capsys):
+    monkeypatch.setattr(command.Segmenter, "load", lambda *given, **more: pytest.fail("a checkpoint is loaded"))
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        config = uvicorn.Config(None, host="127.0.0.1", port=taken.getsockname()[1], log_config=None)
-        with pytest.raises(InputError, match=r"port \d+ of 127.0.0.1 cannot be used; choose another with --port"):
-            command._serve(uvicorn.Server(config), config, "")
-    assert not caplog.records
+        for host, port, why in (
+            ("127.0.0.1", taken.getsockname()[1], "Address already in use"),
+            ("192.0.2.1", 0, "Cannot assign requested address"),  # of documents, of no machine
+            ("\xfc..b", 0, "encoding of hostname failed"),  # of what is no name
+        ):
+            given = ["--ckpt", "A", "--host", host, "--port", f"{port}", "--token", "x" * 16]
+            with pytest.raises(SystemExit):
+                command.run(command.parse_arguments(None, given))
+            said = f"error: cannot listen at --host {host} --port {port} ({why}"
+            assert capsys.readouterr().err.startswith(said)
 
 
 def test_a_field_or_a_file_that_there_is_not_is_told_with_those_that_there_are(client):
@@ -258,19 +263,13 @@ def test_the_token_of_the_environment(monkeypatch, capsys):
 
 
 def test_the_address_that_is_printed_works_without_the_proxy(monkeypatch, capsys):
-    class Config:
-        backlog = 1
-
-        @staticmethod
-        def bind_socket():
-            return socket.create_server(("127.0.0.1", 0))
-
     class Server:
         def run(self, sockets):
             self.port = sockets[0].getsockname()[1]
 
     monkeypatch.setattr(command.signal, "signal", lambda *given: None)
     server = Server()
-    command._serve(server, Config, "/lungs")
+    with command._listen("127.0.0.1", 0) as listening:
+        command._serve(server, listening, "/lungs")
     printed = f"serving at http://127.0.0.1:{server.port}/ (Ctrl-C ends it; a proxy shows it at /lungs/)\n"
     assert capsys.readouterr().out == printed
