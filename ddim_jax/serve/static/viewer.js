@@ -141,7 +141,7 @@ export class Viewer {
       for (const one of chosen) {
         const colour = chosen.length > 1 ? one.colour : PROBABILITY;
         tint(data, this.field("probability", one.number), colour, 0.55 / 255);
-        legend.push([colour, `probability${chosen.length > 1 ? ` of ${one.name}` : ""}: the stronger, the higher`]);
+        legend.push([colour, chosen.length > 1 ? `probability of ${one.name}` : "probability: the stronger, the higher"]);
       }
     } else if (asked.layer === "uncertainty") {
       tint(data, this.field("uncertainty", 0), UNCERTAINTY, 2 * 0.85 / 255);
