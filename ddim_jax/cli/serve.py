@@ -6,7 +6,7 @@ import ipaddress
 import os
 import re
 import signal
-from logging import getLogger
+import socket
 from pathlib import Path
 
 from absl import logging
@@ -29,6 +29,7 @@ TOKEN = "DDIM_JAX_TOKEN"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _SECONDS_TO_END = 10
 _CONNECTIONS = 512
+_BACKLOG = 2048  # connections that wait to be accepted, as uvicorn has them
 _SHORT_TOKEN = 16
 
 
@@ -101,7 +102,7 @@ def _host(text: str) -> str:
 
 def run(options: argparse.Namespace) -> int:
     """Serves until it is stopped; returns the exit status."""
-    with report_input_errors("stopped"):
+    with report_input_errors("stopped"), _listen(options.host, options.port) as listening:
         try:
             import uvicorn
 
@@ -148,8 +149,26 @@ def run(options: argparse.Namespace) -> int:
             create_app(networks, limits, token=options.token, hosts=hosts, fault=stop), options, limits
         )
         server = uvicorn.Server(config)
-        _serve(server, config, options.root_path)
+        _serve(server, listening, options.root_path)
         return 1 if faults else 0
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A socket that listens there, made before checkpoints are loaded: whoever connects meanwhile waits.
+
+    Raises:
+      InputError: there is no such host, or the port is taken or not allowed.
+    """
+    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(_BACKLOG)
+    except (OSError, TypeError) as error:  # TypeError of a host that cannot be a name
+        listening.close()
+        why = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot listen at --host {host} --port {port} ({why}); choose another") from None
+    return listening
 
 
 def server_config(app, options: argparse.Namespace, limits):
@@ -174,26 +193,16 @@ def server_config(app, options: argparse.Namespace, limits):
     )
 
 
-def _serve(server, config, root_path: str) -> None:
-    lines = getLogger("uvicorn.error")
-    lines.disabled = True  # of a port that is taken it has a line of its own
-    try:
-        socket = config.bind_socket()
-    except SystemExit:
-        raise InputError(f"port {config.port} of {config.host} cannot be used; choose another with --port") from None
-    finally:
-        lines.disabled = False
-    with socket:
-        host, port = socket.getsockname()[:2]
-        shown = f"[{host}]" if ":" in host else host
-        socket.listen(config.backlog)  # whoever reads the line below may connect at once
+def _serve(server, listening: socket.socket, root_path: str) -> None:
+    host, port = listening.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
 
-        def stop(*_) -> None:
-            server.should_exit = True
+    def stop(*_) -> None:
+        server.should_exit = True
 
-        # A signal may come before uvicorn listens for it; and those that end it are raised again when it has ended.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, stop)
-        behind = f"; a proxy shows it at {root_path}/" if root_path else ""
-        print(f"serving at http://{shown}:{port}/ (Ctrl-C ends it{behind})", flush=True)
-        server.run(sockets=[socket])
+    # A signal may come before uvicorn listens for it; and those that end it are raised again when it has ended.
+    for ends in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ends, stop)
+    behind = f"; a proxy shows it at {root_path}/" if root_path else ""
+    print(f"serving at http://{shown}:{port}/ (Ctrl-C ends it{behind})", flush=True)
+    server.run(sockets=[listening])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ddim_jax.runtime.errors import DataError
+from ddim_jax.runtime.values import quantity
 
 SUFFIX = ".zip"
 _MEMBER_BYTES = 2**29  # of a file in an archive, which is held in memory while it is read
@@ -31,7 +32,7 @@ class Archive:
 
     Raises:
       TooManyFiles: there are more, or so many hidden ones that its directory has more than a KiB for each of `most`.
-      DataError: it cannot be read.
+      DataError: it cannot be read, or holds two files of one name, of which one could not be asked for.
     """
 
     def __init__(self, path: str | os.PathLike, most: int = _MOST_FILES):
@@ -59,6 +60,12 @@ class Archive:
         if len(self.names) > most:
             self.close()
             raise TooManyFiles(f"{path}: holds {len(self.names)} files; expected at most {most}.")
+        if twice := len(self.names) - len(set(self.names)):
+            self.close()
+            raise DataError(
+                f"{path}: {quantity(twice, 'file has', 'files have')} the name of another one in the archive; expected "
+                "each name once. Unpack it and pack it again."
+            )
 
     def __enter__(self) -> "Archive":
         return self
@@ -71,13 +78,17 @@ class Archive:
         self._zip.close()
         self._file.close()
 
-    def open(self, name: str) -> BinaryIO:
+    def open(self, name: str, called: str | os.PathLike | None = None) -> BinaryIO:
         """A file in it, in memory.
+
+        Args:
+          name: of the file.
+          called: what errors call it, where its name may be a patient's; None: the archive's path and the name.
 
         Raises:
           DataError: there is none of that name, it is too large, encrypted or damaged.
         """
-        path = self._path / name
+        path = called or self._path / name
         try:
             member = self._zip.getinfo(name)
             if member.file_size > _MEMBER_BYTES:
@@ -89,8 +100,8 @@ class Archive:
             raise DataError(f"{path}: cannot be read from its archive, which is encrypted; unpack it first.") from error
         except (MemoryError, DataError):
             raise
-        except Exception as error:  # of whatever stage of a damaged archive
-            raise DataError(f"{path}: cannot be read from its archive, which is damaged ({error}).") from error
+        except Exception as error:  # of whatever stage of a damaged archive; its text may have the name
+            raise DataError(f"{path}: cannot be read from its archive, which is damaged; copy it again.") from error
 
 
 class _Bounded(io.FileIO):

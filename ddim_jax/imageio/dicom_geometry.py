@@ -67,6 +67,17 @@ def lengths(header: "Dataset", frame: int = 0) -> list[float] | None:
     return found
 
 
+def aspect(header: "Dataset", frame: int = 0) -> float | None:
+    """The height of a pixel divided by its width; None where the file does not say."""
+    sides = lengths(header, frame) or _aspect_ratio(header)
+    return None if sides is None else sides[0] / sides[1]
+
+
+def _aspect_ratio(header: "Dataset") -> list[float] | None:
+    found = _numbers(header, 0, "PixelMeasuresSequence", "PixelAspectRatio", 2)
+    return found.tolist() if found is not None and found.min() > 0 else None
+
+
 def _at_imager(header: "Dataset") -> np.ndarray | None:
     return _numbers(header, 0, "PixelMeasuresSequence", "ImagerPixelSpacing", 2)
 
@@ -157,10 +168,8 @@ def length_remarks(header: "Dataset") -> list[str]:
         why = f"{' and '.join(given)} {'are' if given[1:] else 'is'} not above 0"
         why = why if given else f"there is no {' or '.join(names)}"
         remarks.append(f"no areas in mm2 ({why})")
-    sides, unit = (
-        (spacing, " mm") if spacing else (_numbers(header, 0, "PixelMeasuresSequence", "PixelAspectRatio", 2), "")
-    )
-    if sides is not None and min(sides) > 0 and max(sides) > _ABOUT_EQUAL * min(sides):
+    sides, unit = (spacing, " mm") if spacing else (_aspect_ratio(header), "")
+    if sides is not None and max(sides) > _ABOUT_EQUAL * min(sides):
         remarks.append(
             f"pixels not square ({sides[0]:g} high and {sides[1]:g}{unit} wide; the network sees them square)"
         )

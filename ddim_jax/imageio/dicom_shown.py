@@ -9,7 +9,7 @@ import numpy as np
 from ddim_jax.imageio.dicom import errors_naming, presentation_shape, white_is_low
 from ddim_jax.imageio.dicom_frames import read_frame
 from ddim_jax.imageio.dicom_tables import Table, palette_colours, read_table
-from ddim_jax.imageio.grey import linear, robust_limits
+from ddim_jax.imageio.grey import linear, robust_limits, window_of
 from ddim_jax.imageio.images import AGAIN, ReadOptions
 from ddim_jax.runtime.errors import DataError
 
@@ -88,8 +88,7 @@ def shown_window(path: str | os.PathLike, header: "Dataset", index: int) -> tupl
         if (window := _window(attributes)) is not None:
             return window[:2]
         says_range = says_its_range(path, header)  # the bits as they are
-    low, high = _stored_range(attributes) if says_range else stored_limits(path, header, index)
-    return (low + high) / 2, high - low
+    return window_of(*(_stored_range(attributes) if says_range else stored_limits(path, header, index)))
 
 
 def own_window(path: str | os.PathLike, header: "Dataset", index: int) -> tuple[float, float, str] | str | None:
@@ -131,8 +130,8 @@ def says_its_range(path: str | os.PathLike, header: "Dataset") -> bool:
     """True if a file says how its values become grey levels, so that `stored_limits` are not needed."""
     attributes = _frame_attributes(path, header, 0)
     colours = str(header.get("PhotometricInterpretation", ""))
-    plain = int(header.BitsStored) <= 8 and not ({"RescaleSlope", "ModalityLUTSequence"} & attributes.keys())
-    return plain or not colours.startswith("MONOCHROME") or "VOILUTSequence" in attributes or _window(attributes)
+    said = _is_plain(attributes) or "VOILUTSequence" in attributes or _window(attributes) is not None
+    return said or not colours.startswith("MONOCHROME")
 
 
 def _frame_attributes(path: str | os.PathLike, header: "Dataset", index: int) -> dict[str, Any]:
@@ -175,13 +174,24 @@ def _modality(stored: np.ndarray, attributes: dict[str, Any]) -> np.ndarray:
     """Values in the file's units, such as Hounsfield units."""
     if "ModalityLUTSequence" in attributes:
         return _table(attributes, "ModalityLUTSequence").look_up(stored, _stored_range(attributes)[0])
-    slope, intercept = _only(attributes.get("RescaleSlope", 1)), _only(attributes.get("RescaleIntercept", 0))
+    slope, intercept = _rescale(attributes)
     if not (1 / _LARGEST < abs(slope) < _LARGEST and abs(intercept) < _LARGEST):
         raise DataError(
             f"{attributes['path']}: has the RescaleSlope {slope:g} and the RescaleIntercept {intercept:g}, which give "
             "no values; expected finite numbers and a slope that is not 0."
         )
     return stored if (slope, intercept) == (1, 0) else stored * np.float32(slope) + np.float32(intercept)
+
+
+def _rescale(attributes: dict[str, Any]) -> tuple[float, float]:
+    """The slope and the intercept of a file; NaN for what is no number."""
+    return _only(attributes.get("RescaleSlope", 1)), _only(attributes.get("RescaleIntercept", 0))
+
+
+def _is_plain(attributes: dict[str, Any]) -> bool:
+    """True for values of 8 bits that no modality LUT changes: without a window, they are the grey levels."""
+    is_changed = "ModalityLUTSequence" in attributes or _rescale(attributes) != (1, 0)
+    return int(attributes["BitsStored"]) <= 8 and not is_changed
 
 
 def _grey(
@@ -202,7 +212,7 @@ def _grey(
         return linear(table.look_up(values, ends.min()), 0, 2**table.bits - 1)
     if (window := window or _window(attributes)) is not None:
         return _windowed(values, *window)
-    if int(attributes["BitsStored"]) <= 8 and values is stored:
+    if _is_plain(attributes):
         return linear(values, *_stored_range(attributes))
     return linear(values, *(limits or robust_limits(_modality(_without_padding(frame, attributes), attributes))))
 

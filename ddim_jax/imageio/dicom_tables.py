@@ -113,6 +113,7 @@ def palette_colours(
         with errors_naming(path, fault=fault):
             pixels = library("pydicom.pixels").apply_color_lut(stored, header)
         return pixels, 8 * pixels.dtype.itemsize
-    pixels = np.stack([read_table(path, header, big_endian, name).look_up(stored, least) for name in names], axis=-1)
-    # Entries of 8 bits may be kept, and called, as ones of 16.
-    return pixels, 16 if pixels.max() > 255 else 8
+    tables = [read_table(path, header, big_endian, name) for name in names]
+    # Entries of 8 bits may be kept, and called, as ones of 16. All are looked at, for frames use some of them each.
+    bits = 16 if max(table.entries.max() for table in tables) > 255 else 8
+    return np.stack([table.look_up(stored, least) for table in tables], axis=-1), bits

@@ -16,8 +16,15 @@ def robust_limits(values: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def window_of(low: float, high: float) -> tuple[float, float]:
+    """The centre and width of a range as `linear` shows it; of one value, which is black there, the width is 1."""
+    width = high - low or 1.0
+    return low + width / 2, width
+
+
 def linear(values: np.ndarray, low: float, high: float) -> np.ndarray:
     """uint8 of the same shape: 0 at `low` and below and for NaN, 255 at `high` and above."""
-    exact = np.float64 if values.dtype.kind in "iu" and values.dtype.itemsize > 2 else np.float32
+    # What float32 does not hold is subtracted before it is rounded.
+    exact = np.float64 if values.dtype.itemsize > (4 if values.dtype.kind == "f" else 2) else np.float32
     scaled = (values.astype(exact) - exact(low)) * exact(255 / max(high - low, 1e-12))
     return np.round(np.clip(np.nan_to_num(scaled, nan=0.0), 0, 255)).astype(np.uint8)

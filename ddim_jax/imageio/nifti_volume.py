@@ -12,7 +12,7 @@ import numpy as np
 from ddim_jax.imageio.archives import archive_of, size_of
 from ddim_jax.imageio.dicom import errors_naming, library
 from ddim_jax.imageio.edges import edges_of
-from ddim_jax.imageio.grey import linear, robust_limits
+from ddim_jax.imageio.grey import linear, robust_limits, window_of
 from ddim_jax.imageio.images import AGAIN, MAX_PIXELS, ReadOptions, log_notes
 from ddim_jax.imageio.levels import SoftRange
 from ddim_jax.imageio.masks import mask_of_numbers, over_black
@@ -120,8 +120,7 @@ class NiftiStack:
                 return self._options.window
             if stored.dtype == np.uint8 and self._scaled(stored) is stored:
                 return 127.5, 255.0
-            low, high = self._common_limits()
-            return (low + high) / 2, high - low
+            return window_of(*self._common_limits())
 
     def pixel_area(self, index: int) -> float | None:
         """Square millimetres of a pixel; None where the header does not say what its lengths are."""
@@ -132,6 +131,11 @@ class NiftiStack:
         """Millimetres from row to row and from column to column; None as `pixel_area`."""
         steps = self._steps()
         return None if steps is None else (float(np.linalg.norm(steps[0])), float(np.linalg.norm(steps[1])))
+
+    def aspect(self, index: int) -> float:
+        """The height of a pixel divided by its width, which needs no unit."""
+        height, width = np.linalg.norm(self.affine[:3, list(self._order[1:])], axis=0)
+        return float(height / width)
 
     lies_in_space = True
 

@@ -19,8 +19,9 @@ from ddim_jax.runtime.errors import DataError
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+_SAME_PLACE = 0.01  # millimetres, by which writers round
 _COMPARED = (
-    ("position", position, 0.01),  # millimetres
+    ("position", position, _SAME_PLACE),
     ("orientation", orientation, 1e-3),
     ("spacing", pixel_spacing, None),  # None: a thousandth
 )
@@ -136,22 +137,22 @@ def _code_of(path: str | os.PathLike, codes: dict[int, int], number: int, frame:
 
 def _places(path: str | os.PathLike, header: "Dataset", count: int, slices: Sequence[Slice] | None) -> list[int]:
     """For each frame of the file the number of the image that it is of."""
-    keys = [_reference(header, frame) for frame in range(count)]
+    references = [_reference(header, frame) for frame in range(count)]
     if slices is None or len(slices) == 1:
-        if len(set(keys)) > 1:
-            raise DataError(f"{path}: holds masks of {len(set(keys))} images, expected of one.")
+        alone = [place for frame, one in enumerate(references) if not one and (place := _place(header, frame))]
+        if len(set(references)) > 1 or (alone and np.ptp(alone, axis=0).max() > _SAME_PLACE):
+            raise DataError(f"{path}: holds masks of several images, expected of one.")
         for frame in range(count if slices else 0):
             check_place(path, header, frame, slices[0])
         return [0] * count
-    known: dict[object, int] = {}
-    for number, (_, own, frame) in enumerate(slices):
-        known[(str(own.get("SOPInstanceUID", "")), frame + 1)] = number
-        if (place := position(own, frame)) is not None:
-            known[tuple(np.round(place, 2))] = number
+    known = {(str(own.get("SOPInstanceUID", "")), frame + 1): number for number, (_, own, frame) in enumerate(slices)}
+    placed = [(number, place) for number, (_, *own) in enumerate(slices) if (place := _place(*own))]
     found = []
-    for frame, key in enumerate(keys):
-        place = position(header, frame)
-        number = known.get(key, None if place is None else known.get(tuple(np.round(place, 2))))
+    for frame, reference in enumerate(references):
+        number, place = known.get(reference), _place(header, frame)
+        if number is None and place and placed:
+            apart = np.abs(np.subtract([other for _, other in placed], place)).max(axis=1)
+            number = placed[apart.argmin()][0] if apart.min() <= _SAME_PLACE else None
         if number is None:
             raise DataError(
                 f"{path}: frame {frame + 1} is of an image that is not among {slices[0].path} and its like."
@@ -191,11 +192,14 @@ def _group(header: "Dataset", frame: int, name: str) -> Sequence["Dataset"]:
     return header.PerFrameFunctionalGroupsSequence[frame].get(name) or shared[0].get(name) or []
 
 
-def _reference(header: "Dataset", frame: int) -> object:
-    """The image that a frame is of: instance and frame number, or else the position."""
+def _place(header: "Dataset", frame: int) -> list[float] | None:
+    return None if (place := position(header, frame)) is None else place.tolist()
+
+
+def _reference(header: "Dataset", frame: int) -> tuple[str, int] | None:
+    """The instance and frame number of the image that a frame is of; None where the file does not say."""
     for derivation in _group(header, frame, "DerivationImageSequence"):
         for source in derivation.get("SourceImageSequence") or []:
             number = source.get("ReferencedFrameNumber") or 1
             return str(source.ReferencedSOPInstanceUID), int(number if isinstance(number, int | str) else number[0])
-    place = position(header, frame)
-    return None if place is None else tuple(np.round(place, 2))
+    return None

@@ -9,6 +9,7 @@ import numpy as np
 
 from ddim_jax.imageio import dicom, dicom_shown
 from ddim_jax.imageio.dicom_geometry import (
+    aspect,
     edges,
     is_at_detector,
     length_remarks,
@@ -22,6 +23,7 @@ from ddim_jax.imageio.dicom_geometry import (
 )
 from ddim_jax.imageio.dicom_grouping import OwnScale, own_scale
 from ddim_jax.imageio.dicom_order import SAME_PLACE, drop_damaged, in_order, without_copies
+from ddim_jax.imageio.grey import window_of
 from ddim_jax.imageio.images import ReadOptions
 from ddim_jax.imageio.stacks import MAX_VOXELS
 from ddim_jax.runtime.errors import DataError
@@ -117,7 +119,7 @@ class DicomStack:
         if self._shared is not None:
             return self._shared[:2]
         if (limits := self._limits_of(path, header)) is not None:
-            return sum(limits) / 2, limits[1] - limits[0]
+            return window_of(*limits)
         return dicom_shown.shown_window(path, header, frame)
 
     @property
@@ -136,6 +138,12 @@ class DicomStack:
         with dicom.errors_naming(path):
             spacing = lengths(header, frame)
         return None if spacing is None else (spacing[0], spacing[1])
+
+    def aspect(self, index: int) -> float | None:
+        """The height of a pixel of slice `index` divided by its width; None where the file does not say."""
+        path, header, frame = self.slices[index]
+        with dicom.errors_naming(path):
+            return aspect(header, frame)
 
     @property
     def area_at(self) -> str | None:

@@ -49,8 +49,9 @@ class Stack(Protocol):
 
     # One that has more to say of a slice has more, each None where the file does not say: `notes(index)`, as
     # `ddim_jax.imageio.images.Picture` has them; `window(index)`, the centre and width that it is shown with;
-    # `pixel_mm(index)`, millimetres from row to row and from column to column; and `edges(index)`, the letters at its
-    # "top", "right", "bottom" and "left" (`ddim_jax.imageio.edges`). `white_is_low` is True where the smallest value is
+    # `pixel_mm(index)`, millimetres from row to row and from column to column; `aspect(index)`, the height of a pixel
+    # divided by its width, for files that do not say millimetres; and `edges(index)`, the letters at its "top",
+    # "right", "bottom" and "left" (`ddim_jax.imageio.edges`). `white_is_low` is True where the smallest value is
     # shown white, `area_at` "detector" where lengths are those of a projection, `lies_in_space` True where each slice
     # has a place of its own and False where they are frames in time, whose areas in square millimetres are not added,
     # `voxel_mm3` the cubic millimetres of a voxel where slices are at even distances, and `remarks` a list of notes on

@@ -93,6 +93,11 @@ class Source:
         """Millimetres from row to row and from column to column of slice `index`; None as `pixel_area`."""
         return self._told("pixel_mm", index)
 
+    def aspect(self, index: int) -> float | None:
+        """The height of a pixel of slice `index` divided by its width; None where the source says neither."""
+        sides = self.pixel_mm(index)
+        return self._told("aspect", index) if sides is None else sides[0] / sides[1]
+
     def edges(self, index: int) -> dict[str, str] | None:
         """The letters at the edges of slice `index`, as `ddim_jax.imageio.edges` has them; None as `pixel_area`."""
         return self._told("edges", index)

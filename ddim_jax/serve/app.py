@@ -33,7 +33,7 @@ from ddim_jax.serve.jobs import GONE, Jobs, Upload
 from ddim_jax.serve.limits import Limits
 from ddim_jax.serve.network import Network
 from ddim_jax.serve.openapi import document
-from ddim_jax.serve.refusals import Refusal
+from ddim_jax.serve.refusals import Refusal, without_paths
 from ddim_jax.serve.segmenting import plan, segment, show
 
 STATIC = Path(__file__).parent / "static"
@@ -103,6 +103,7 @@ def _media_type(name: str) -> str:
 class _Server:
     def __init__(self, networks: Sequence[Network], limits: Limits, fault: Callable[[], None]):
         self._networks, self._limits = networks, limits
+        self._most = fields.most(limits, (network.options for network in networks))
         self._jobs: Jobs = None  # of the lifespan, as the lock
         self._looking: asyncio.Lock = None
         self._looked_at: tuple[Upload, Stack] | None = None
@@ -139,7 +140,7 @@ class _Server:
         return JSONResponse({"status": "ok" if self._ready else "starting"}, 200 if self._ready else 503)
 
     async def openapi(self, request: Request) -> Response:
-        return JSONResponse(document(request.scope.get("root_path", ""), self._limits))
+        return JSONResponse(document(request.scope.get("root_path", ""), self._limits, self._most))
 
     async def about(self, request: Request) -> Response:
         return JSONResponse(
@@ -147,11 +148,11 @@ class _Server:
                 "version": ddim_jax.__version__,
                 "networks": [network.about() for network in self._networks],
                 "examples": fields.EXAMPLES,
+                "suffixes": uploads.known_suffixes(),
                 "upload_bytes": self._limits.upload_bytes,
                 "upload_files": self._limits.upload_files,
                 "kept_seconds": self._limits.kept_seconds,
-                "steps": self._limits.steps,
-                "samples": self._limits.samples,
+                **self._most,
             }
         )
 
@@ -250,7 +251,7 @@ class _Server:
             try:
                 png = await run_in_threadpool(self._shown, upload, index, window, invert)
             except InputError as error:
-                raise Refusal(422, "The slice cannot be read.") from error
+                raise Refusal(422, without_paths(str(error), upload.folder)) from error
         return Response(png, media_type="image/png")
 
     def _shown(self, upload: Upload, index: int, window: tuple[float, float], invert: bool) -> bytes:

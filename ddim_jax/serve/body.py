@@ -89,11 +89,12 @@ def slice_body(facts: Mapping[str, Any], labels: Labels, source: Source | None, 
 def _geometry(source: Source | None, index: int) -> dict[str, Any]:
     """Returns window, edges and spacing of a slice of a DICOM or NIfTI source; None for what it does not say."""
     if source is None:
-        return dict.fromkeys(("window", "edges", "pixel_mm", "pixel_mm2", "area_at"))
-    window, spacing = source.window(index), source.pixel_mm(index)
+        return dict.fromkeys(("window", "edges", "aspect", "pixel_mm", "pixel_mm2", "area_at"))
+    window, aspect, spacing = source.window(index), source.aspect(index), source.pixel_mm(index)
     return {
         "window": None if window is None else [float(f"{value:.6g}") for value in window],
         "edges": source.edges(index),
+        "aspect": None if aspect is None else float(f"{aspect:.6g}"),
         "pixel_mm": None if spacing is None else [float(f"{value:.6g}") for value in spacing],
         "pixel_mm2": source.pixel_area(index),
         "area_at": source.area_at,

@@ -5,7 +5,7 @@ Each combination of steps and samples compiles a program, so both are bounded, a
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ddim_jax.inference.segmenter import Segmenter
@@ -16,6 +16,7 @@ from ddim_jax.serve.limits import Limits
 OPTIONS = ("steps", "samples", "seed", "protocol", "ensemble", "threshold", "window", "invert")
 EXAMPLES = 16
 """Phantoms to choose from, the numbers 0 .. 15 of the field `example`."""
+_BOUNDED = ("steps", "samples")
 _LONGEST_NUMBER = 40
 _BOOLEANS = {"true": True, "false": False}
 
@@ -55,16 +56,21 @@ def parse(fields: Mapping[str, str]) -> Asked:
     return Asked(options, example, _boolean("wait", fields.get("wait", "true")))
 
 
+def most(limits: Limits, options: Iterable[SamplingOptions]) -> dict[str, int]:
+    """The most steps and samples that a request may ask for: the limits, or what all networks have where it is more."""
+    options = list(options)
+    return {name: max(getattr(limits, name), min(getattr(one, name) for one in options)) for name in _BOUNDED}
+
+
 def options_of(segmenter: Segmenter, base: SamplingOptions, asked: Asked, limits: Limits) -> SamplingOptions:
     """The server's options with those of a request in their place.
 
     Raises:
       InputError: as `SamplingOptions.create`; and for fewer or more steps or samples than a request may ask for.
     """
-    for name in ("steps", "samples"):
-        most = max(getattr(limits, name), getattr(base, name))
-        if not 1 <= asked.options.get(name, 1) <= most:
-            raise InputError(f"{name} is {asked.options[name]}; this server takes 1 to {most}")
+    for name, bound in most(limits, [base]).items():
+        if not 1 <= asked.options.get(name, 1) <= bound:
+            raise InputError(f"{name} is {asked.options[name]}; this server takes 1 to {bound}")
     return segmenter.options(base, **asked.options)
 
 
@@ -85,7 +91,8 @@ def _number(name: str, text: str, kind: type) -> Any:
             raise ValueError
         return kind(text)
     except ValueError:
-        expected = "a centre and a width, as in 40,400" if name == "window" else "a number"
+        expected = "a whole number" if kind is int else "a number"
+        expected = "a centre and a width, as in 40,400" if name == "window" else expected
         raise InputError(f"{name} is {text[:40]!r}; expected {expected}") from None
 
 

@@ -1,7 +1,7 @@
 """The OpenAPI document of the server."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ddim_jax
@@ -16,9 +16,15 @@ _NUMBER, _TEXT, _WHOLE, _FLAG = ({"type": kind} for kind in ("number", "string",
 _HEALTH = {"type": "object", "properties": {"status": _TEXT}}
 
 
-def document(root_path: str, limits: Limits) -> dict[str, Any]:
-    """The document as JSON has it; `root_path` is where a proxy shows the server."""
-    asked = _fields(limits)
+def document(root_path: str, limits: Limits, most: Mapping[str, int]) -> dict[str, Any]:
+    """The document as JSON has it.
+
+    Args:
+      root_path: where a proxy shows the server.
+      limits: of the server.
+      most: steps and samples, as `ddim_jax.serve.fields.most` has them.
+    """
+    asked = _fields(most)
     form = {"file": {"type": "array", "items": {"type": "string", "format": "binary"}}, **asked}
     body = {
         "required": False,
@@ -102,9 +108,9 @@ def document(root_path: str, limits: Limits) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _fields(limits: Limits) -> dict[str, Any]:
+def _fields(most: Mapping[str, int]) -> dict[str, Any]:
     kinds = {int: _WHOLE, float: _NUMBER, bool: _FLAG}
-    bounds = {name: {"minimum": 1, "maximum": getattr(limits, name)} for name in ("steps", "samples")}
+    bounds = {name: {"minimum": 1, "maximum": bound} for name, bound in most.items()}
     about = {field.name: field.metadata["help"] for field in dataclasses.fields(SamplingOptions)}
     return {
         name: kinds.get(option_type(name), _TEXT) | bounds.get(name, {}) | {"description": about[name]}
@@ -135,6 +141,7 @@ def _schemas() -> dict[str, Any]:
             "type": ["string", "null"],
             "description": "detector: lengths are not corrected for the magnification of a projection",
         },
+        "aspect": {"type": ["number", "null"], "description": "height of a pixel divided by its width"},
         "pixel_mm": pair | {"description": "from row to row and from column to column"},
         "window": pair | {"description": "centre and width that the slice is shown with"},
         "edges": {

@@ -5,7 +5,6 @@ be a patient's, so nothing keeps it.
 """
 
 import asyncio
-import os
 import re
 import shutil
 from collections import Counter
@@ -20,6 +19,7 @@ from starlette.requests import Request
 
 from ddim_jax.imageio.archives import SUFFIX, Archive, TooManyFiles
 from ddim_jax.imageio.images import image_suffixes, suffix_of
+from ddim_jax.imageio.signatures import told_of
 from ddim_jax.serve.limits import Limits
 from ddim_jax.serve.refusals import Refusal
 
@@ -37,6 +37,10 @@ _MARKS = (
     (4, b"n+2\0", ".nii"),
     (0, b"\x1f\x8b", ".nii.gz"),
 )
+_COMMON = (
+    ".csv", ".doc", ".docx", ".exe", ".gif", ".gz", ".heic", ".htm", ".html", ".inf", ".ini", ".json", ".log", ".md",
+    ".mha", ".npy", ".nrrd", ".pdf", ".rtf", ".svg", ".txt", ".webp", ".xls", ".xlsx", ".xml", SUFFIX,
+)  # fmt: skip
 _FIELD_BYTES = 4096
 _FIELDS = 16
 
@@ -146,10 +150,14 @@ def _keep(file: BinaryIO, name: str, path: Path) -> None:
         shutil.copyfileobj(file, kept)
 
 
+def known_suffixes() -> tuple[str, ...]:
+    """Suffixes that say what a file is, the longest first; what else stands behind a dot may be a patient's name."""
+    return tuple(sorted({*image_suffixes(), *_COMMON}, key=len, reverse=True))
+
+
 def _kind_in_words(name: str) -> str:
-    """The suffix of a name, where it looks like one; the rest of the name may be a patient's."""
-    suffix = os.path.splitext(name)[1].lower()
-    return suffix if re.fullmatch(r"\.[a-z]{1,5}", suffix) else "others"
+    """The suffix of a name, where it is a known one."""
+    return next((suffix for suffix in known_suffixes() if name.lower().endswith(suffix)), "others")
 
 
 def kind_of(file: BinaryIO, name: str = "") -> str:
@@ -169,7 +177,10 @@ def kind_of(file: BinaryIO, name: str = "") -> str:
     suffix = suffix_of(name, image_suffixes()).lower()
     if suffix in image_suffixes():
         return suffix
-    raise Refusal(415, "The file is of no kind that can be read; expected PNG, JPEG, TIFF, BMP, DICOM, NIfTI or a zip.")
+    raise Refusal(
+        415, f"The file is of no kind that can be read{told_of(start)}; expected PNG, JPEG, TIFF, BMP, DICOM, NIfTI or "
+        "a zip."
+    )  # fmt: skip
 
 
 def unpack(folder: Path, limits: Limits, check: Callable[[], None]) -> tuple[list[Path], Counter[str]]:
@@ -196,7 +207,8 @@ def unpack(folder: Path, limits: Limits, check: Callable[[], None]) -> tuple[lis
         with archive:
             for number, name in enumerate(archive.names, start=1):
                 check()
-                with archive.open(name) as file:
+                member = folder / f"{path.stem}_{number:04d}"
+                with archive.open(name, called=member) as file:
                     left -= file.seek(0, 2)
                     if left < 0:
                         raise Refusal(413, f"The archive holds more than {limits.upload_bytes} bytes when unpacked.")
@@ -207,7 +219,7 @@ def unpack(folder: Path, limits: Limits, check: Callable[[], None]) -> tuple[lis
                     if suffix == SUFFIX:
                         left_out[_kind_in_words(name)] += 1
                     else:
-                        (folder / f"{path.stem}_{number:04d}{suffix}").write_bytes(file.read())
+                        member.with_suffix(suffix).write_bytes(file.read())
         path.unlink()
     files = sorted(folder.iterdir())
     if not files:

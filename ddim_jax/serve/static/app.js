@@ -43,8 +43,10 @@ function formOf(run) {
   const form = new FormData();
   for (const [name, value] of Object.entries(run.fields)) form.append(name, value);
   for (const name of CHOSEN) if ($(name).value !== "" && !$(name).disabled) form.append(name, $(name).value);
-  // The server does not need the names, which may be of patients.
-  for (const file of run.files) form.append("file", file, `file${/(\.nii)?\.[a-z0-9]{1,6}$/i.exec(file.name)?.[0] ?? ""}`);
+  // The server does not need the names, which may be of patients; nor what stands behind a dot and is no known suffix.
+  for (const file of run.files) {
+    form.append("file", file, `file${state.about.suffixes.find((one) => file.name.toLowerCase().endsWith(one)) ?? ""}`);
+  }
   form.append("wait", "false");
   return form;
 }
@@ -118,7 +120,7 @@ async function begin() {
   $("terms").textContent = [...new Set(networks.map((one) => one.terms).filter(Boolean))].join(" ");
   for (const name of CHOSEN) {
     const own = networks.map((one) => one.options[name]);
-    $(name).max = Math.max(state.about[name], ...own);
+    $(name).max = state.about[name];
     $(name).placeholder = [...new Set(own)].join(" and ");
   }
   // Networks that work in one pass have no steps to choose.
@@ -133,7 +135,12 @@ async function begin() {
 
 $("login").addEventListener("submit", (event) => {
   event.preventDefault();
-  sessionStorage.setItem("token", $("token").value);
+  const token = $("token").value.trim();
+  if (!/^[\x21-\x7e]+$/.test(token)) { // no header can have it
+    fail(new Error("A token has letters of ASCII, digits and signs, without spaces."));
+    return;
+  }
+  sessionStorage.setItem("token", token);
   begin();
 });
 $("files").addEventListener("change", () => {

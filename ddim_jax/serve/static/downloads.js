@@ -30,7 +30,8 @@ export function fillDownloads(run, viewers, slice) {
 
 // As the file that was given, with what tells it from the others of this result: x_s012_lung_xray_mask.png.
 export function fileName(given, slice, checkpoint, link) {
-  const parts = [given.replace(/(\.nii)?\.[^.]*$/i, "") || "result"];
+  // A number behind the last dot is no suffix: DICOM files are called by UIDs.
+  const parts = [given.replace(/(\.nii)?\.(?!\d+$)[^.]*$/i, "") || "result"];
   if (slice) parts.push(`s${String(slice).padStart(3, "0")}`);
   if (checkpoint) parts.push(checkpoint.replace(/[^\p{L}\p{N}.-]+/gu, "_"));
   return [...parts, link.split("/").at(-1)].join("_");

@@ -112,8 +112,12 @@ async function load() {
   } catch (error) {
     if (mine !== now) return;
     mine.wanted = false;
-    if (error.status === 404) gone();
-    else fail(error);
+    if (error.status === 404) {
+      gone();
+    } else {
+      error.message = named(error.message, mine.run.files);
+      fail(error);
+    }
     settle();
   } finally {
     mine.loading = false;

@@ -13,9 +13,10 @@ const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
 // The answer to a request. An error has the `status` of the answer, or none where there was no answer.
 export async function ask(path, options = {}) {
+  const request = { ...options, headers: new Headers(headers()) }; // what is wrong with these is no silence
   let answer;
   try {
-    answer = await fetch(path, { ...options, headers: headers() });
+    answer = await fetch(path, request);
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Error(SILENT);

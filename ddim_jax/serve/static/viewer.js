@@ -10,6 +10,7 @@ const OUTLINE = [0, 255, 170];
 const PROBABILITY = [60, 160, 255];
 const UNCERTAINTY = [255, 150, 40];
 const HYPOTHESIS = [255, 230, 60];
+const STEP = 40; // pixels of the wheel for a slice: a touchpad has a few in each event, a notch of a mouse more
 
 export class Viewer {
   // name: as the person tells it from the other one; pictures: where slices with other windows are.
@@ -37,10 +38,14 @@ export class Viewer {
       last = event;
     });
     for (const end of ["pointerup", "pointercancel"]) this.canvas.addEventListener(end, () => { last = null; });
+    let turned = 0;
     this.canvas.addEventListener("wheel", (event) => {
-      if (network.slices.length < 2 || event.ctrlKey) return;
+      if (network.slices.length < 2 || event.ctrlKey || !event.deltaY) return;
       event.preventDefault();
-      step(Math.sign(event.deltaY));
+      turned += event.deltaY;
+      if (Math.abs(turned) < STEP) return;
+      step(Math.sign(turned));
+      turned = 0;
     }, { passive: false });
     this.canvas.addEventListener("keydown", (event) => {
       const by = { ArrowUp: -1, ArrowLeft: -1, ArrowDown: 1, ArrowRight: 1, PageUp: -10, PageDown: 10 }[event.key];
@@ -57,7 +62,7 @@ export class Viewer {
 
   // A slice with a window, or its own if that is null, as `shown` is to be; nothing changes yet.
   async load({ slice, window }, signal) {
-    const { files, width, height, pixel_mm: pixel } = this.network.slices[slice - 1];
+    const { files, width, height, aspect } = this.network.slices[slice - 1];
     // The first window's picture is there already; another one of a DICOM or NIfTI file is asked for.
     const other = this.pictures && this.ownWindow(slice) && window;
     const same = slice === this.shown?.slice;
@@ -66,7 +71,7 @@ export class Viewer {
     const names = Object.keys(wanted);
     const bitmaps = await Promise.all(names.map((name) => this.bitmap(wanted[name], signal)));
     // In their true proportions: pixels need not be square.
-    const [across, down] = pixel ? [width * pixel[1], height * pixel[0]] : [width, height];
+    const [across, down] = [width, height * (aspect ?? 1)];
     const scale = Math.min(Math.max(width, height, SMALLEST), LARGEST) / Math.max(across, down);
     const shown = { ...(same ? this.shown : { fields: new Map() }), slice };
     Object.assign(shown, Object.fromEntries(names.map((name, index) => [name, bitmaps[index]])));
@@ -133,8 +138,11 @@ export class Viewer {
     const chosen = classes.map((one, number) => ({ ...one, number })).filter((one) => !asked.structure || one.name === asked.structure);
     const own = asked.threshold !== null && chosen.length === 1;
     if (asked.layer === "probability") {
-      for (const one of chosen) tint(data, this.field("probability", one.number), chosen.length > 1 ? one.colour : PROBABILITY, 0.55 / 255);
-      legend.push([PROBABILITY, "probability: the stronger, the higher"]);
+      for (const one of chosen) {
+        const colour = chosen.length > 1 ? one.colour : PROBABILITY;
+        tint(data, this.field("probability", one.number), colour, 0.55 / 255);
+        legend.push([colour, chosen.length > 1 ? `probability of ${one.name}` : "probability: the stronger, the higher"]);
+      }
     } else if (asked.layer === "uncertainty") {
       tint(data, this.field("uncertainty", 0), UNCERTAINTY, 2 * 0.85 / 255);
       legend.push([UNCERTAINTY, "uncertainty: how far the samples differ"]);

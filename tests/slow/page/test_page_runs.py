@@ -35,6 +35,24 @@ def test_a_result_keeps_its_name_whatever_is_given_meanwhile(tab, tmp_path):
         page.click("#downloads button >> nth=1")
 
 
+def test_of_names_known_suffixes_alone_are_sent(tab):
+    page = tab()
+    page.evaluate(
+        """() => {
+            const append = FormData.prototype.append;
+            window.sent = [];
+            FormData.prototype.append = function (...given) {
+                if (given.length > 2) window.sent.push(given[2]);
+                return append.apply(this, given);
+            };
+        }"""
+    )
+    names = ("Meier.Hans", "1.2.840.113", "Meier.PNG", "v.nii.gz", "Meier")
+    page.set_input_files("#files", [picture(name) for name in names])
+    refused(page, "The upload holds 5 images")
+    assert page.evaluate("window.sent") == ["file", "file", "file.png", "file.nii.gz", "file"]
+
+
 def test_lost_answers_are_asked_for_again_and_cancel_stops_an_upload(tab):
     page = tab()
     lost = []
@@ -95,6 +113,28 @@ def test_limits_are_asked_for_again_and_hold_before_anything_is_sent(tab):
     # What holds no file is told, too.
     page.evaluate("dispatchEvent(new DragEvent('drop', { cancelable: true, dataTransfer: new DataTransfer() }))")
     api.expect(page.locator("#error")).to_have_text("Nothing that was dropped is a file.")
+
+
+def test_a_token_that_no_header_can_have_is_refused_before_it_is_kept(tab):
+    page = tab()
+    told = {"status": 401, "error": "The token is missing or wrong."}
+
+    def ask(route):
+        allowed = route.request.headers.get("authorization") == "Bearer right"
+        route.continue_() if allowed else route.fulfill(status=401, json=told)
+
+    page.route("**/about", ask)
+    page.reload()
+    for token, said in (("sn\u2603w", "letters of ASCII"), ("two words", "letters of ASCII"), ("wrong", told["error"])):
+        page.fill("#token", token)
+        page.click("#login button")
+        refused(page, said)
+        assert page.is_visible("#login")
+        assert page.evaluate("sessionStorage.getItem('token')") == ("wrong" if token == "wrong" else None)
+    page.fill("#token", " right ")
+    page.click("#login button")
+    page.wait_for_selector("#start:not([hidden])")
+    assert not page.is_visible("#error")
 
 
 def test_a_dropped_folder_is_walked(tab, tmp_path):
@@ -183,6 +223,8 @@ def test_words(tab):
         (("words", "named", "Member 1 of the archive: cut", [{"name": "a.zip"}]), "Member 1 of a.zip: cut"),
         (("downloads", "fileName", "x.nii.gz", 12, "", "/results/I/files/1/12/mask.png"), "x_s012_mask.png"),
         (("downloads", "fileName", "x.png", 0, "my run", "/results/I/files/2/1/overlay.png"), "x_my_run_overlay.png"),
+        (("downloads", "fileName", "1.2.840.101", 0, "", "/a/1/mask.png"), "1.2.840.101_mask.png"),
+        (("downloads", "fileName", "scan.2024.dcm", 0, "", "/a/1/mask.png"), "scan.2024_mask.png"),
         (("downloads", "fileName", ".png", 0, "", "/a/nifti.nii.gz"), "result_nifti.nii.gz"),
     ):  # fmt: skip
         assert page.evaluate(call, list(given)) == text

@@ -88,6 +88,12 @@ def test_edges_and_pixels_that_are_not_square(tab, tmp_path):
     box = page.locator("canvas").bounding_box()
     assert box["height"] / box["width"] == pytest.approx(40 * 2 / (30 * 0.5), rel=0.02)
     api.expect(page.locator("#figures")).to_contain_text("0.5 × 2 mm")
+    # A ratio alone is enough.
+    again = ct_slice(tmp_path / "x.dcm", np.zeros((40, 30)), PixelSpacing=None, PixelAspectRatio=[4, 1])
+    other = tab("dark", (390, 844))
+    other.set_input_files("#files", again)
+    of_ratio = shown(other).locator("canvas").bounding_box()
+    assert of_ratio["height"] / of_ratio["width"] == pytest.approx(40 * 4 / 30, rel=0.02)
     # Each letter lies in the image.
     for side in letters:
         letter = page.locator(f".edge.{side}").bounding_box()
@@ -97,6 +103,45 @@ def test_edges_and_pixels_that_are_not_square(tab, tmp_path):
     page.click("#example")
     shown(page)
     assert page.text_content(".edge.top") == "" and "Edges" not in page.get_attribute("canvas", "aria-label")
+
+
+def test_the_wheel_and_a_touchpad_step_by_what_they_turn(tab, tmp_path):
+    ct_series(tmp_path / "in", count=9, shape=(40, 30))
+    page = tab()
+    page.set_input_files("#files", sorted((tmp_path / "in").iterdir()))
+    shown(page)
+    box = page.locator("canvas").bounding_box()
+    page.mouse.move(box["x"] + 50, box["y"] + 50)
+    for turns, number in (([(0, 15)] * 2, 5), ([(0, 15)], 6), ([(60, 0)], 6), ([(0, 120)], 7), ([(0, -20)] * 4, 5)):
+        for turn in turns:
+            page.mouse.wheel(*turn)
+        page.wait_for_timeout(300)
+        assert page.input_value("#slice") == f"{number}"
+
+
+def test_the_legend_has_the_colour_of_each_class_that_is_tinted(tab):
+    page = tab()
+    classes = [{"name": name, "colour": colour} for name, colour in (("lung", [255, 0, 0]), ("heart", [0, 0, 255]))]
+
+    def tell(route):
+        answer = route.fetch()
+        body = answer.json()
+        if body["status"] == "done":
+            body["networks"][0]["classes"] = [one | {"volume_ml": None} for one in classes]
+        route.fulfill(response=answer, json=body)
+
+    page.route(re.compile(r"/results/[\w-]+$"), lambda at: tell(at) if at.request.method == "GET" else at.continue_())
+    page.click("#example")
+    shown(page)
+    page.uncheck("#outline")
+    page.check("input[value=probability]")
+    legend = page.locator("figcaption span:not(.swatch)")
+    api.expect(legend).to_have_text(["probability of lung", "probability of heart"])
+    swatches = "() => [...document.querySelectorAll('.swatch')].map((one) => one.style.background)"
+    assert page.evaluate(swatches) == ["rgb(255, 0, 0)", "rgb(0, 0, 255)"]
+    page.select_option("#structure", "heart")
+    api.expect(legend).to_have_text(["probability: the stronger, the higher"])
+    assert page.evaluate(swatches) == ["rgb(60, 160, 255)"]
 
 
 def test_a_refusal_calls_a_file_by_its_name(tab, tmp_path):

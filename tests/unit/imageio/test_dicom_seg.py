@@ -116,11 +116,48 @@ def test_a_class_without_a_segment_is_empty_and_the_others_keep_their_names(tmp_
 
 def test_masks_of_other_pictures_are_refused(stack, tmp_path):
     path = written(tmp_path / "s.dcm", np.ones((4, 8, 10), np.uint8), stack, Labels())
-    with pytest.raises(DataError, match="holds masks of 4 images, expected of one"):
+    with pytest.raises(DataError, match="holds masks of several images, expected of one"):
         read_mask(path)
     other = open_stack([bundled("emri_small.dcm")])
     with pytest.raises(DataError, match="frame 1 is of an image that is not among"):
         read_segments(path, read_header(path), Labels(), other.slices)
+
+
+@pytest.mark.parametrize(("apart", "is_same"), [(0.0002, True), (0.009, True), (0.02, False)])
+def test_frames_without_a_reference_go_by_the_nearest_place(apart, is_same, tmp_path):
+    """Places on both sides of what two digits would be rounded to."""
+    for number in range(3):
+        ct_slice(tmp_path / f"{number}.dcm", np.zeros((8, 10)), place=(0, 0, 2.5 * number + 0.0051), number=number)
+    stack = open_stack([tmp_path / f"{number}.dcm" for number in range(3)])
+    masks = np.random.default_rng(0).integers(0, 2, (3, 8, 10)).astype(np.uint8)
+    path = written(tmp_path / "s.dcm", masks, stack, Labels())
+    dataset = pydicom.dcmread(path)
+    for group in dataset.PerFrameFunctionalGroupsSequence:
+        del group.DerivationImageSequence
+        *across, height = group.PlanePositionSequence[0].ImagePositionPatient
+        group.PlanePositionSequence[0].ImagePositionPatient = [*across, height - apart]
+    dataset.save_as(path)
+    if is_same:
+        np.testing.assert_array_equal(read_segments(path, read_header(path), Labels(), stack.slices), masks)
+    else:
+        with pytest.raises(DataError, match="frame 1 is of an image that is not among"):
+            read_segments(path, read_header(path), Labels(), stack.slices)
+    with pytest.raises(DataError, match="holds masks of several images, expected of one"):
+        read_mask(path)
+
+
+def test_segments_of_one_image_need_no_reference(tmp_path):
+    """The frames of two segments lie a ten-thousandth of a millimetre apart."""
+    ct_slice(tmp_path / "a.dcm", np.zeros((4, 4)))
+    stack, masks = open_stack([tmp_path / "a.dcm"]), np.array([[[0, 1, 2, 2]] * 4], np.uint8)
+    path = written(tmp_path / "s.dcm", masks, stack, TWO)
+    dataset = pydicom.dcmread(path)
+    for group, height in zip(dataset.PerFrameFunctionalGroupsSequence, (0.00495, 0.00505), strict=True):
+        del group.DerivationImageSequence
+        group.PlanePositionSequence[0].ImagePositionPatient = [0, 0, height]
+    dataset.save_as(path)
+    np.testing.assert_array_equal(read_mask(path, TWO), masks[0])
+    np.testing.assert_array_equal(read_segments(path, read_header(path), TWO, stack.slices), masks)
 
 
 @pytest.mark.parametrize("count", [1, 4])

@@ -53,6 +53,12 @@ def test_palettes_of_either_order_and_width(order, tmp_path):
     np.testing.assert_array_equal(read_image(path), expected)
 
 
+def test_entries_of_16_bits_that_an_image_does_not_use_decide_too(tmp_path):
+    """An image of dark colours alone, whose entries are below 256."""
+    palette(tmp_path / "a.dcm", [[200, 100, 50]] * 10 + [[65535, 0, 0]])
+    assert read_image(tmp_path / "a.dcm").tolist() == [[[0, 0, 0]] * 4]
+
+
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("name", ["ModalityLUTSequence", "VOILUTSequence"])
 def test_tables_of_words(name, order, tmp_path):

@@ -112,6 +112,40 @@ REFUSED = {
 """Bodies that are sent, and the status of each."""
 
 
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [(saved("GIF"), " (it is a GIF file)"), (b"<html>x</html>", " (it is a web page file)"), (b"noise" * 9, "")],
+)
+def test_what_an_upload_is_instead_is_told(shared, data, found):
+    answer = shared.post("/segment", files={"file": (f"{SECRET}.png.txt", data)})
+    expected = "expected PNG, JPEG, TIFF, BMP, DICOM, NIfTI or a zip."
+    assert answer.json()["error"] == f"The file is of no kind that can be read{found}; {expected}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [
+        ("encrypted", "which is encrypted; unpack it first."),
+        ("wrong sum", "which is damaged; copy it again."),
+        ("two names", "which is damaged; copy it again."),
+    ],
+)
+def test_a_member_that_cannot_be_unpacked_is_called_by_its_number(shared, kind, why, caplog):
+    data = bytearray(archive(**{"a.png": saved("PNG"), f"{SECRET}__IM1.png": saved("PNG")}))
+    header, entry = data.rindex(b"PK\3\4"), data.rindex(b"PK\1\2")
+    if kind == "encrypted":
+        data[header + 6] |= 1
+        data[entry + 8] |= 1
+    elif kind == "wrong sum":
+        data[entry + 16] ^= 1  # in the words of zipfile: Bad CRC-32 for file 'Secret^Name/IM1.png'
+    else:
+        data[header + 30] ^= 32  # File name in directory 'Secret ... and header 'secret ... differ
+    answer = shared.post("/segment", content=bytes(data))
+    said = f"Member 1 of the archive: cannot be read from its archive, {why}"  # capital letters come first
+    assert answer.status_code == 422 and answer.json()["error"] == said
+    assert "secret" not in caplog.text.lower()
+
+
 @pytest.mark.parametrize("kind", REFUSED)
 def test_it_is_refused_in_one_sentence(shared, kind, tmp_path, caplog):
     make, status = REFUSED[kind]
@@ -204,10 +238,10 @@ def test_scripts_and_names_in_dicom_are_not_told(shared, tmp_path, caplog):
         ({"steps": "0"}, "steps is 0; this server takes 1 to 50"),
         ({"samples": "17"}, "samples is 17; this server takes 1 to 16"),
         ({"samples": "-1"}, "samples is -1; this server takes 1 to 16"),
-        ({"samples": "9" * 4000}, "expected a number"),
-        ({"samples": "2.5"}, "expected a number"),
-        ({"samples": "\u0662"}, "expected a number"),
-        ({"seed": "1_0"}, "expected a number"),
+        ({"samples": "9" * 4000}, "expected a whole number"),
+        ({"samples": "2.5"}, "samples is '2.5'; expected a whole number"),
+        ({"samples": "\u0662"}, "expected a whole number"),
+        ({"seed": "1_0"}, "expected a whole number"),
         ({"threshold": "-0.1"}, "hreshold is -0.1"),
         ({"window": "0,0"}, "expected a centre and a width above 0"),
         ({"window": "1,2,3"}, "window"),

@@ -130,6 +130,14 @@ def test_a_picture_unlike_those_of_the_calibration_has_a_warning(serving, monkey
     assert (result["slices"][0]["unlikeness"], result["slices"][0]["warning"]) == (None, None)
 
 
+def bounds_of(client):
+    """The most steps and samples, as two addresses say them."""
+    about, described = client.get("/about").json(), client.get("/openapi.json").json()["paths"]["/segment"]["post"]
+    bounds = {one["name"]: one["schema"].get("maximum") for one in described["parameters"]}
+    assert (about["steps"], about["samples"], None) == tuple(bounds[name] for name in ("steps", "samples", "seed"))
+    return [about["steps"], about["samples"]]
+
+
 def test_a_request_chooses_steps_and_samples_and_few_programs_are_held(serving, monkeypatch):
     chosen = network(samples=4)
     dropped, drop = [], chosen.segmenter.drop_programs
@@ -141,12 +149,11 @@ def test_a_request_chooses_steps_and_samples_and_few_programs_are_held(serving, 
         assert one["options"]["samples"] == samples and one["options"]["steps"] == steps
         assert decoded(client.get(one["slices"][0]["files"]["samples"]).content).shape == (samples * SIZE, SIZE)
         assert one["slices"][0]["classes"][0]["area"] == 4 * SIZE and len(dropped) == programs
-    about, described = client.get("/about").json(), client.get("/openapi.json").json()["paths"]["/segment"]["post"]
-    assert (about["steps"], about["samples"]) == (3, 6)
-    bounds = {one["name"]: one["schema"].get("maximum") for one in described["parameters"]}
-    assert (bounds["steps"], bounds["samples"], bounds["seed"]) == (3, 6, None)
-    # What the server itself was started with is no less allowed.
-    client = serving([chosen], samples=2)
+    assert bounds_of(client) == [3, 6]
+    # What the server itself was started with is no less allowed; of two networks, what both take.
+    assert bounds_of(serving([chosen, network(samples=3)], samples=2, steps=3)) == [3, 3]
+    client = serving([chosen], samples=2, steps=3)
+    assert bounds_of(client) == [3, 4]
     assert client.post("/segment?samples=4", content=png(half())).status_code == 200
     refused = client.post("/segment?samples=5", content=png(half()))
     assert refused.status_code == 422 and refused.json()["error"] == "samples is 5; this server takes 1 to 4"

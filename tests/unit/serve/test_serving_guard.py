@@ -1,21 +1,23 @@
 """Limits on who may ask and how much may be sent, and the headers that go out."""
 
+import asyncio
 import json
 import logging
 import re
 import socket
 import threading
 from pathlib import Path
+from urllib.parse import unquote
 
 import jsonschema
+import numpy as np
 import pytest
-import uvicorn
+from dicom_files import ct_slice
 from served import half, network, png, ready
 from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
 from ddim_jax.cli import serve as command
-from ddim_jax.runtime.errors import InputError
 from ddim_jax.serve.app import STATIC, create_app
 from ddim_jax.serve.guard import host_name
 from ddim_jax.serve.limits import Limits
@@ -48,23 +50,40 @@ def test_a_page_that_fetches_nothing_from_elsewhere(client):
 
 
 @pytest.mark.parametrize("path", ["/static/../app.py", "/static/%2e%2e/app.py", "/static//etc/passwd", "/nothing"])
-def test_no_other_file_is_served(client, path):
-    answer = client.get(path)
-    assert answer.status_code in (404, 405) and answer.json()["status"] == answer.status_code
+def test_no_other_file_is_served(path):
+    """The path reaches the application as it is; a client, such as that of the other tests, shortens it."""
+    sent = []
+
+    async def receive():
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": unquote(path), "raw_path": path.encode(), "headers": []}
+    asyncio.run(create_app([network()])(scope, receive, send))
+    assert sent[0]["status"] == 404 and json.loads(sent[1]["body"])["status"] == 404
 
 
-def test_a_token(serving):
+def test_a_token(serving, tmp_path):
     client = ready(serving(token="s3cret"))
     for path in ("/", "/healthz", "/openapi.json", "/static/app.js"):
         assert client.get(path).status_code == 200
-    for path in ("/about", "/results/x", "/results/x/files/1/1/mask.png", "/healthz/x"):
-        assert client.get(path).status_code in (401, 404), path
-    assert client.get("/about").status_code == 401
-    for given in ("Bearer wrong", "Basic s3cret", "s3cret", "Bearer", "Bearer \xe4"):
-        answer = client.post("/segment", content=png(half()), headers={"Authorization": given.encode("latin-1")})
-        assert answer.status_code == 401 and answer.headers["www-authenticate"] == "Bearer"
-    client.headers["Authorization"] = "Bearer s3cret"
-    assert client.post("/segment", content=png(half())).status_code == 200
+    allowed = {"Authorization": "Bearer s3cret"}
+    sent = ct_slice(tmp_path / "x.dcm", np.zeros((8, 6))).read_bytes()
+    body = client.post("/segment", content=sent, headers=allowed).json()
+    result, mask = body["links"]["self"], body["networks"][0]["slices"][0]["files"]["mask"]
+    picture = f"{body['links']['picture']}?slice=1&window=0,80"
+    for given in (None, "Bearer wrong", "Basic s3cret", "s3cret", "Bearer", "Bearer \xe4"):
+        headers = {} if given is None else {"Authorization": given.encode("latin-1")}
+        answers = [client.get(path, headers=headers) for path in ("/about", "/healthz/x", result, mask, picture)]
+        answers.append(client.delete(result, headers=headers))
+        answers.append(client.post("/segment", content=png(half()), headers=headers))
+        for answer in answers:
+            assert answer.status_code == 401 and answer.headers["www-authenticate"] == "Bearer", answer.url
+    for path in ("/about", result, mask, picture):
+        assert client.get(path, headers=allowed).status_code == 200, path
+    assert client.delete(result, headers=allowed).status_code == 204
 
 
 def test_a_page_of_another_site_is_refused(serving):
@@ -114,12 +133,19 @@ def test_links_behind_a_proxy(serving):
     assert client.get("/openapi.json").json()["servers"] == [{"url": "/seg"}]
 
 
-def test_a_port_that_is_taken_is_told_in_one_line(caplog):
+def test_an_address_that_cannot_be_listened_at_is_told_before_checkpoints_are_loaded(monkeypatch, capsys):
+    monkeypatch.setattr(command.Segmenter, "load", lambda *given, **more: pytest.fail("a checkpoint is loaded"))
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        config = uvicorn.Config(None, host="127.0.0.1", port=taken.getsockname()[1], log_config=None)
-        with pytest.raises(InputError, match=r"port \d+ of 127.0.0.1 cannot be used; choose another with --port"):
-            command._serve(uvicorn.Server(config), config, "")
-    assert not caplog.records
+        for host, port, why in (
+            ("127.0.0.1", taken.getsockname()[1], "Address already in use"),
+            ("192.0.2.1", 0, "Cannot assign requested address"),  # of documents, of no machine
+            ("\xfc..b", 0, "encoding of hostname failed"),  # of what is no name
+        ):
+            given = ["--ckpt", "A", "--host", host, "--port", f"{port}", "--token", "x" * 16]
+            with pytest.raises(SystemExit):
+                command.run(command.parse_arguments(None, given))
+            said = f"error: cannot listen at --host {host} --port {port} ({why}"
+            assert capsys.readouterr().err.startswith(said)
 
 
 def test_a_field_or_a_file_that_there_is_not_is_told_with_those_that_there_are(client):
@@ -141,7 +167,7 @@ def test_the_document_has_all_routes_and_its_references_lead_somewhere():
         if isinstance(route, Route) and route.path != "/"
         for method in route.methods - {"HEAD"}
     }
-    text = document("", Limits())
+    text = document("", Limits(), {"steps": 50, "samples": 16})
     assert there == {(path, method) for path, item in text["paths"].items() for method in item}
     assert [route.path for route in app.routes if isinstance(route, Mount)] == ["/static"]
     schemas = text["components"]["schemas"]
@@ -258,19 +284,13 @@ def test_the_token_of_the_environment(monkeypatch, capsys):
 
 
 def test_the_address_that_is_printed_works_without_the_proxy(monkeypatch, capsys):
-    class Config:
-        backlog = 1
-
-        @staticmethod
-        def bind_socket():
-            return socket.create_server(("127.0.0.1", 0))
-
     class Server:
         def run(self, sockets):
             self.port = sockets[0].getsockname()[1]
 
     monkeypatch.setattr(command.signal, "signal", lambda *given: None)
     server = Server()
-    command._serve(server, Config, "/lungs")
+    with command._listen("127.0.0.1", 0) as listening:
+        command._serve(server, listening, "/lungs")
     printed = f"serving at http://127.0.0.1:{server.port}/ (Ctrl-C ends it; a proxy shows it at /lungs/)\n"
     assert capsys.readouterr().out == printed

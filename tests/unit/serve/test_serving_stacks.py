@@ -61,24 +61,6 @@ def test_a_damaged_header_costs_the_dicom_seg_at_most(name, refused, client, tmp
         assert "has several values of SOPClassUID, expected one" in result["unavailable"]["dicom-seg"]
 
 
-def test_the_window_that_a_series_is_shown_with(tmp_path):
-    """Shown again with the window that it says, a slice is the same."""
-    ct_series(tmp_path / "plain", count=3)
-    ct_series(tmp_path / "told", count=2, WindowCenter=40, WindowWidth=400)
-    for name, slices in (("plain", 3), ("told", 2)):
-        stack = open_stack(sorted((tmp_path / name).iterdir()))
-        window = stack.window(1)
-        assert name == "plain" or window == (40, 400)
-        again = stack.with_window(window)
-        for index in range(slices):
-            np.testing.assert_array_equal(again.read(index), stack.read(index))
-        nibabel.save(
-            nibabel.Nifti1Image(np.random.default_rng(0).normal(0, 9, (6, 5, 4)), np.eye(4)), tmp_path / "v.nii"
-        )
-    volume = open_stack([tmp_path / "v.nii"])
-    np.testing.assert_array_equal(volume.read(2), volume.with_window(volume.window(2)).read(2))
-
-
 def test_a_nifti_volume_and_a_zip_of_dicom_files(client, tmp_path):
     values = np.zeros((8, 6, 3), np.uint8)
     values[:, :3, 1] = 255
@@ -125,38 +107,22 @@ def test_how_a_slice_is_shown_and_lies(client, tmp_path):
             (result,) = client.post(f"/segment?invert={asked}", content=sent).json()["networks"]
             (found,) = result["slices"]
             assert found["window"] == result["window"] == [40, 400] and found["pixel_mm"] == [0.5, 0.75]
+            assert found["aspect"] == 0.666667
             assert found["edges"] == {"top": "A", "right": "L", "bottom": "P", "left": "R"}
             assert result["window_inverted"] == (inverted != (asked == "true"))
     (result,) = client.post("/segment?invert=true", content=png(half())).json()["networks"]
     (found,) = result["slices"]
-    assert (found["window"], found["edges"], found["pixel_mm"], result["window"]) == (None,) * 4
+    assert (found["window"], found["edges"], found["pixel_mm"], found["aspect"], result["window"]) == (None,) * 5
     assert result["window_inverted"] is False
 
 
-def series_of_windows(folder):
-    """An image three times, with windows of its own each, as MR has them."""
-    values = np.tile(np.linspace(0, 1000, 12).astype(int), (10, 1))
-    for number, (centre, width) in enumerate(((0, 800), (100, 400), (400, 1600))):
-        place = {"place": (0, 0, 2.5 * number), "number": number, "WindowCenter": centre, "WindowWidth": width}
-        ct_slice(folder / f"{number}.dcm", values, **place)
-    return sorted(folder.glob("*.dcm"))
-
-
-def test_slices_with_windows_of_their_own_share_that_of_the_middle_one(client, tmp_path):
-    sent = [("file", path.read_bytes()) for path in series_of_windows(tmp_path)]
-    body = client.post("/segment", files=sent).json()
-    (result,) = body["networks"]
-    assert [one["window"] for one in result["slices"]] == [[100, 400]] * 3 and result["window"] == [100, 400]
-    assert len({one["classes"][0]["area"] for one in result["slices"]}) == 1
-    pictures = [decoded(client.get(one["files"]["picture"]).content) for one in result["slices"]]
-    again = decoded(client.get(body["links"]["picture"], params={"slice": 3, "window": "100,400"}).content)
-    for picture in pictures:  # LINEAR in the files, LINEAR_EXACT where it is asked for
-        np.testing.assert_allclose(picture.astype(int), again.astype(int), atol=1)
-    assert any(note.startswith("windows differ (3 kinds in 3 slices; all are shown with") for note in result["notes"])
-    # A window that was asked for is that of all, and nothing differs.
-    (result,) = client.post("/segment?window=0,90", files=sent).json()["networks"]
-    assert [one["window"] for one in result["slices"]] == [[0, 90]] * 3
-    assert not any("windows differ" in note for note in result["notes"])
+def test_the_proportions_of_pixels_without_millimetres(client, tmp_path):
+    nibabel.save(nibabel.Nifti1Image(np.zeros((8, 6, 3), np.uint8), np.diag([2.0, 3.0, 5.0, 1.0])), tmp_path / "x.nii")
+    for name, aspect, ratio in (("x.nii", 1.5, None), ("x.dcm", 0.8, [4, 5]), ("x.dcm", None, [0, 5])):
+        if ratio is not None:
+            ct_slice(tmp_path / name, np.zeros((8, 6), int), PixelSpacing=None, PixelAspectRatio=ratio)
+        (result,) = client.post("/segment", content=(tmp_path / name).read_bytes()).json()["networks"]
+        assert {(one["aspect"], one["pixel_mm"]) for one in result["slices"]} == {(aspect, None)}
 
 
 def test_what_is_left_out_and_what_is_missing_is_noted(client, tmp_path, caplog):
@@ -165,6 +131,7 @@ def test_what_is_left_out_and_what_is_missing_is_noted(client, tmp_path, caplog)
         (tmp_path / "in" / f"IM{number:03d}").unlink()
     ct_slice(tmp_path / "report.dcm", np.zeros((4, 4), int), Modality="SR")
     others = {"notes.txt": b"x" * 20, "Secret^Name": b"y" * 20, "a.pdf": b"%PDF" * 9, "empty.txt": b""}
+    others["Meier.Hans"] = b"z" * 20
     others["report.dcm"] = (tmp_path / "report.dcm").read_bytes()
     slices = {path.name: path.read_bytes() for path in (tmp_path / "in").iterdir()}
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
@@ -179,8 +146,8 @@ def test_what_is_left_out_and_what_is_missing_is_noted(client, tmp_path, caplog)
     for answer in answers:
         (result,) = answer.json()["networks"]
         assert len(result["slices"]) == 5
-        left_out = "left out (5 files: .pdf 1, .txt 2, DICOM, a report 1, others 1)"
-        assert left_out in result["notes"] and "Secret" not in answer.text
+        left_out = "left out (6 files: .pdf 1, .txt 2, DICOM, a report 1, others 2)"
+        assert left_out in result["notes"] and "Secret" not in answer.text and "hans" not in answer.text.lower()
         assert any(
             note.startswith("slices missing (in 1 place, such as behind slice 3: 7.5") for note in result["notes"]
         )
