@@ -13,6 +13,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from ddim_jax.data.augmentation import AUGMENTATIONS
+from ddim_jax.data.folds import check_folds
 from ddim_jax.diffusion import DirectProcess
 from ddim_jax.fields import (
     Field,
@@ -39,6 +40,7 @@ _NO_DIFFUSION = ("diffusion.", "sample.sampler")
 """Fields that a network without diffusion has no value for, but the loss where that is chosen."""
 
 _BELONGS = {
+    "data.fold": "data.folds",
     "train.adversarial_share": "train.adversarial_epsilon",
     "train.unlabelled_weight": "data.unlabelled",
 }
@@ -119,6 +121,7 @@ def check_config(config: Mapping[str, Any]) -> None:
     labels = Labels.from_config(data)
     refuse_remote(train["init_from"], "train.init_from")
     refuse_remote(data["unlabelled"], "data.unlabelled")
+    check_folds(data["name"], data["folds"], data["fold"])
     if data["unlabelled"] and data["crop"]:
         raise ConfigError(
             f"data.crop is {data['crop']} and data.unlabelled is {data['unlabelled']!r}; expected data.crop=0 with "
