@@ -1,8 +1,7 @@
 """The config of a run, made from the fields of `ddim_jax.schema`: begun, filled in, checked, read back, compared.
 
 `create_config` is what the files of configs/ build on, `resolve_config` has one value for each field and checks them,
-`saved_config` reads those of a checkpoint, `differences` compares them when a run goes on. A resolved config has no
-section `systems`.
+`saved_config` reads those of a checkpoint, `differences` compares them when a run goes on.
 """
 
 import dataclasses
@@ -200,13 +199,18 @@ def differences(
       saved, current: resolved configs, checked.
       schedule_steps: over which the learning rate of `saved` runs, if that is known.
     """
-    may = {"free", "ignored"}
-    if saved["train"]["lr_schedule"] == "constant" or (
-        schedule_steps and current["train"]["schedule_steps"] == schedule_steps
-    ):
+    may, rate_is_fixed = {"free", "ignored"}, schedule_steps and current["train"]["schedule_steps"] == schedule_steps
+    if saved["train"]["lr_schedule"] == "constant" or rate_is_fixed:
         may.add("length")
     unused = _unused(saved).keys() & _unused(current).keys()
-    before, now = dict(leaves(saved)), dict(leaves(current))
+    named = saved["model"]["overrides"].keys() | current["model"]["overrides"].keys()
+
+    def values(config):  # an override that says what the field is anyway changes nothing
+        about = config["model"]
+        own = model_spec(about["name"]).values(about["preset"], about["overrides"])
+        return dict(leaves(config)) | dict(leaves({name: own.get(name) for name in named}, "model.overrides."))
+
+    before, now = values(saved), values(current)
     rules = {name: field.resume for name, field in fields_of(SCHEMA)}
     fields = model_spec(current["model"]["name"]).fields
     rules |= {f"model.overrides.{name}": field.resume for name, field in fields.items()}

@@ -95,6 +95,12 @@ class ModelSpec:
                 known[field.name] = dataclasses.replace(found, default=default)
         return known
 
+    def values(self, preset: str | None, overrides: Mapping[str, Any]) -> dict[str, Any]:
+        """The value of each of `fields`: the override, where it is not None, else that of the preset or the class."""
+        default = {name: field.default for name, field in self.fields.items()}
+        own = {name: value for name, value in overrides.items() if value is not None}
+        return {**default, **self.presets.get(preset, {}), **own}
+
     def create(
         self, preset: str | None = None, overrides: Mapping[str, Any] | None = None, mask_channels: int = 1
     ) -> nn.Module:
