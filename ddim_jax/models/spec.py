@@ -68,6 +68,9 @@ class ModelSpec:
       ranges: what fields of the class may be, and what they are, by name; a field that is not here is derived from its
         type. Those of networks with levels are in `ddim_jax.models.levels`.
       check: refuses networks whose fields do not fit together, with a `ConfigError`.
+      encodes: True if the class has a method `encode`, which takes images float32 [B, H, W, 3] and the keyword argument
+        `train` and returns a `ddim_jax.diffusion.Encoded`: it is evaluated once for all steps and samples of an image,
+        and `__call__` is given its answer in the place of the image.
     """
 
     module: type[nn.Module]
@@ -77,6 +80,7 @@ class ModelSpec:
     presets: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     ranges: Mapping[str, Field] = dataclasses.field(default_factory=dict)
     check: Callable[[Any], None] = lambda model: None
+    encodes: bool = False
 
     def __post_init__(self):
         own = DIRECT_DEFAULTS if issubclass(self.process, DirectProcess) else DENOISER_DEFAULTS
@@ -170,7 +174,7 @@ def create_model(name: str, *, preset: str | None = None, mask_channels: int = 1
 
 def example_inputs(model: nn.Module, image_size: int) -> tuple[jax.Array, ...]:
     """Zeros of the shapes that a model is called with, for one image: (image,) or (noisy_mask, image, t)."""
-    return _spec_of(model).example_inputs(image_size, getattr(model, "mask_channels", 1))
+    return spec_of(model).example_inputs(image_size, getattr(model, "mask_channels", 1))
 
 
 def param_shapes(model: nn.Module, image_size: int) -> Any:
@@ -186,14 +190,14 @@ def create_process(
     Raises:
       ConfigError: a field cannot work, or the model has no diffusion and one is set.
     """
-    return _spec_of(model).process.create(**diffusion, labels=labels)
+    return spec_of(model).process.create(**diffusion, labels=labels)
 
 
 def _spec(entry: Any) -> ModelSpec:
     return entry if isinstance(entry, ModelSpec) else ModelSpec(entry)
 
 
-def _spec_of(model: nn.Module) -> ModelSpec:
+def spec_of(model: nn.Module) -> ModelSpec:
     """The declaration of a model's class; one that was not registered is a denoiser."""
     declared = (_spec(entry) for _, entry in MODELS.items())
     return next((spec for spec in declared if spec.module is type(model)), None) or ModelSpec(type(model))

@@ -4,12 +4,13 @@ import dataclasses
 from collections import Counter
 
 import flax.linen as nn
+import numpy as np
 import pytest
 
 from ddim_jax.config import override_fields
-from ddim_jax.diffusion import DiffusionProcess, DirectProcess
+from ddim_jax.diffusion import DiffusionProcess, DirectProcess, Encoded
 from ddim_jax.fields import Field
-from ddim_jax.models import ModelSpec, create_model, create_process, example_inputs, model_spec
+from ddim_jax.models import ModelSpec, Network, create_model, create_process, example_inputs, model_spec
 from ddim_jax.models.levels import FIELDS, check_memory
 from ddim_jax.registry import MODELS
 from ddim_jax.runtime.errors import ConfigError
@@ -34,6 +35,27 @@ class Threshold(nn.Module):
 def registered(monkeypatch):
     monkeypatch.setattr(MODELS, "_entries", dict(MODELS.items()))
     return MODELS.register
+
+
+class Encodes(nn.Module):
+    """A denoiser with a method `encode` of its own."""
+
+    size_multiple = 1
+
+    def __call__(self, noisy_mask, image, t, *, train=False):
+        return noisy_mask + (image.logits if isinstance(image, Encoded) else image[..., :1])
+
+    def encode(self, image, *, train=False):
+        return Encoded((), image[..., 1:2])
+
+
+@pytest.mark.parametrize("declared", [False, True])
+def test_a_method_encode_is_called_where_it_is_declared(registered, declared):
+    registered("encodes")(ModelSpec(Encodes, encodes=declared))
+    network, image = Network(create_model("encodes")), np.float32([[[[1, 2, 3]]]])
+    given = network.encode({}, image)
+    assert isinstance(given, Encoded) is declared
+    assert network({}, np.zeros((1, 1, 1, 1)), given, np.zeros(1)).item() == (2 if declared else 1)
 
 
 def test_a_network_of_another_package_declares_itself(registered):
