@@ -71,6 +71,9 @@ class ModelSpec:
       encodes: True if the class has a method `encode`, which takes images float32 [B, H, W, 3] and the keyword argument
         `train` and returns a `ddim_jax.diffusion.Encoded`: it is evaluated once for all steps and samples of an image,
         and `__call__` is given its answer in the place of the image.
+
+    Raises:
+      ConfigError: `fixed`, `defaults` or `presets` has a name that is no field.
     """
 
     module: type[nn.Module]
@@ -86,6 +89,23 @@ class ModelSpec:
         own = DIRECT_DEFAULTS if issubclass(self.process, DirectProcess) else DENOISER_DEFAULTS
         parts = {part: {**own.get(part, {}), **self.defaults.get(part, {})} for part in {**own, **self.defaults}}
         object.__setattr__(self, "defaults", parts)
+        self._check_names()
+
+    def _check_names(self) -> None:
+        """Refuses a declaration with names of fields that there are not, which would break every config."""
+        if not dataclasses.is_dataclass(self.module):
+            return  # which is refused where it is registered
+        named = [f"{part}.{name}" for part, values in self.defaults.items() for name in values]
+        decided = [f"{part}.{name}" for part, values in DENOISER_DEFAULTS.items() for name in values]
+        own = [field.name for field in dataclasses.fields(self.module) if field.name not in ("parent", "name")]
+        declared = {"defaults": (named, decided), "fixed": (self.fixed, own)}
+        declared |= {f"presets[{name!r}]": (values, self.fields) for name, values in self.presets.items()}
+        for place, (names, known) in declared.items():
+            if unknown := [name for name in names if name not in known]:
+                raise ConfigError(
+                    f"the ModelSpec of {self.module.__name__} has {unknown[0]!r} in {place}; expected some of "
+                    + ", ".join(known)
+                )
 
     @functools.cached_property
     def fields(self) -> dict[str, Field]:

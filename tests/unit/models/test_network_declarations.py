@@ -9,11 +9,13 @@ import pytest
 
 from ddim_jax.config import override_fields
 from ddim_jax.diffusion import DiffusionProcess, DirectProcess, Encoded
-from ddim_jax.fields import Field
+from ddim_jax.fields import Field, fields_of
 from ddim_jax.models import ModelSpec, Network, create_model, create_process, example_inputs, model_spec
 from ddim_jax.models.levels import FIELDS, check_memory
+from ddim_jax.models.spec import DENOISER_DEFAULTS
 from ddim_jax.registry import MODELS
 from ddim_jax.runtime.errors import ConfigError
+from ddim_jax.schema import SCHEMA
 
 
 class Threshold(nn.Module):
@@ -72,6 +74,27 @@ def test_a_network_of_another_package_declares_itself(registered):
     ):
         with pytest.raises(ConfigError, match=message):
             create_model("threshold", **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"fixed": {"witdh": 3}}, r"'witdh' in fixed; expected some of width, steepness, stages, bias$"),
+        ({"presets": {"small": {"witdh": 3}}}, r"'witdh' in presets\['small'\]; expected some of width, steepness, "),
+        ({"fixed": {"width": 3}, "presets": {"small": {"width": 3}}}, r"'width' in .*; expected some of steepness, "),
+        ({"defaults": {"train": {"rate": 0.1}}}, r"'train.rate' in defaults; expected some of diffusion."),
+        ({"defaults": {"trian": {"learning_rate": 0.1}}}, r"'trian.learning_rate' in defaults; expected some of "),
+        ({"defaults": {"train": {"batch_size": 8}}}, r"'train.batch_size' in defaults; expected .*sample.steps, "),
+    ],
+)
+def test_a_declaration_with_a_field_that_there_is_not_is_refused(given, message):
+    with pytest.raises(ConfigError, match=f"^the ModelSpec of Threshold has {message}"):
+        ModelSpec(Threshold, process=DirectProcess, **given)
+
+
+def test_the_defaults_of_a_network_are_the_fields_that_it_decides():
+    named = {f"{part}.{name}" for part, values in DENOISER_DEFAULTS.items() for name in values}
+    assert named == {name for name, field in fields_of(SCHEMA) if field.of_model}
 
 
 def test_a_network_says_what_its_fields_are(registered):
