@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from ddim_jax.diffusion import DiffusionProcess, DirectProcess
 from ddim_jax.fields import Field
 from ddim_jax.labels import Labels
-from ddim_jax.registry import MODELS
+from ddim_jax.registry import DENOISER_CALL, MODELS
 from ddim_jax.runtime.errors import ConfigError
 from ddim_jax.runtime.pinned import key as key_of
 
@@ -106,6 +106,11 @@ class ModelSpec:
                     f"the ModelSpec of {self.module.__name__} has {unknown[0]!r} in {place}; expected some of "
                     + ", ".join(known)
                 )
+
+    @property
+    def call(self) -> str:
+        """The names of the arguments of the network's `__call__`, those behind the "*" by name."""
+        return "image, *, train" if issubclass(self.process, DirectProcess) else DENOISER_CALL
 
     @functools.cached_property
     def fields(self) -> dict[str, Field]:

@@ -98,7 +98,9 @@ def test_the_defaults_of_a_network_are_the_fields_that_it_decides():
 
 
 def test_a_network_says_what_its_fields_are(registered):
-    registered("bounded")(ModelSpec(Threshold, ranges={"width": Field(int, help="pixels around", low=1, high=8)}))
+    registered("bounded")(
+        ModelSpec(Threshold, process=DirectProcess, ranges={"width": Field(int, help="pixels around", low=1, high=8)})
+    )
     assert create_model("bounded", width=8).width == 8
     with pytest.raises(ConfigError, match=r"model\.width is 9; expected a whole number from 1 to 8"):
         create_model("bounded", width=9)
@@ -135,17 +137,17 @@ def test_fields_are_derived_from_their_annotations_and_else_from_their_defaults(
 
 
 def test_a_class_alone_is_a_denoiser_with_the_papers_setting(registered):
-    registered("bare")(Threshold)
+    registered("bare")(Encodes)
     spec = model_spec("bare")
-    assert (spec.module, spec.process, spec.defaults["sample"]["steps"]) == (Threshold, DiffusionProcess, 50)
+    assert (spec.module, spec.process, spec.defaults["sample"]["steps"]) == (Encodes, DiffusionProcess, 50)
     with pytest.raises(TypeError, match="Dense has no size_multiple"):
         ModelSpec(nn.Dense).create(overrides={"features": 2})
     with pytest.raises(ValueError, match=r"registers a model 'unet', and so did .*plain_unet"):
-        registered("unet")(ModelSpec(Threshold))
+        registered("unet")(ModelSpec(Threshold, process=DirectProcess))
 
 
 def test_a_network_without_a_field_for_the_channels_takes_one_class(registered):
-    registered("one_channel")(Threshold)
+    registered("one_channel")(ModelSpec(Threshold, process=DirectProcess))
     assert create_model("one_channel", mask_channels=1) == create_model("one_channel")
     with pytest.raises(ConfigError, match=r"data\.labels needs 3 channels.*Threshold has one; give it a field mask_ch"):
         create_model("one_channel", mask_channels=3)
