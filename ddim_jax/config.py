@@ -1,8 +1,7 @@
 """The config of a run, made from the fields of `ddim_jax.schema`: begun, filled in, checked, read back, compared.
 
 `create_config` is what the files of configs/ build on, `resolve_config` has one value for each field and checks them,
-`saved_config` reads those of a checkpoint, `differences` compares them when a run goes on. A resolved config has no
-section `systems`.
+`saved_config` reads those of a checkpoint, `differences` compares them when a run goes on.
 """
 
 import dataclasses
@@ -13,6 +12,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from ddim_jax.data.augmentation import AUGMENTATIONS
+from ddim_jax.data.folds import check_folds
 from ddim_jax.diffusion import DirectProcess
 from ddim_jax.fields import (
     Field,
@@ -28,7 +28,7 @@ from ddim_jax.fields import (
 from ddim_jax.imageio.coded import parse_segments
 from ddim_jax.labels import Labels
 from ddim_jax.models import model_spec
-from ddim_jax.registry import MODELS, import_plugins
+from ddim_jax.registry import MODELS, SAMPLERS, import_plugins
 from ddim_jax.runtime.errors import CheckpointError, ConfigError, InputError
 from ddim_jax.runtime.remote import refuse_remote
 from ddim_jax.runtime.values import is_whole
@@ -37,12 +37,6 @@ from ddim_jax.schema import SCHEMA
 
 _NO_DIFFUSION = ("diffusion.", "sample.sampler")
 """Fields that a network without diffusion has no value for, but the loss where that is chosen."""
-
-_BELONGS = {
-    "train.adversarial_share": "train.adversarial_epsilon",
-    "train.unlabelled_weight": "data.unlabelled",
-}
-"""Fields that do nothing without another one."""
 
 
 def create_config() -> ConfigDict:
@@ -119,6 +113,7 @@ def check_config(config: Mapping[str, Any]) -> None:
     labels = Labels.from_config(data)
     refuse_remote(train["init_from"], "train.init_from")
     refuse_remote(data["unlabelled"], "data.unlabelled")
+    check_folds(data["name"], data["folds"], data["fold"])
     if data["unlabelled"] and data["crop"]:
         raise ConfigError(
             f"data.crop is {data['crop']} and data.unlabelled is {data['unlabelled']!r}; expected data.crop=0 with "
@@ -204,19 +199,25 @@ def differences(
       saved, current: resolved configs, checked.
       schedule_steps: over which the learning rate of `saved` runs, if that is known.
     """
-    may = {"free", "ignored"}
-    if saved["train"]["lr_schedule"] == "constant" or (
-        schedule_steps and current["train"]["schedule_steps"] == schedule_steps
-    ):
+    may, rate_is_fixed = {"free", "ignored"}, schedule_steps and current["train"]["schedule_steps"] == schedule_steps
+    if saved["train"]["lr_schedule"] == "constant" or rate_is_fixed:
         may.add("length")
-    before, now = dict(leaves(saved)), dict(leaves(current))
+    unused = _unused(saved).keys() & _unused(current).keys()
+    named = saved["model"]["overrides"].keys() | current["model"]["overrides"].keys()
+
+    def values(config):  # an override that says what the field is anyway changes nothing
+        about = config["model"]
+        own = model_spec(about["name"]).values(about["preset"], about["overrides"])
+        return dict(leaves(config)) | dict(leaves({name: own.get(name) for name in named}, "model.overrides."))
+
+    before, now = values(saved), values(current)
     rules = {name: field.resume for name, field in fields_of(SCHEMA)}
     fields = model_spec(current["model"]["name"]).fields
     rules |= {f"model.overrides.{name}": field.resume for name, field in fields.items()}
     return {
         name: (before.get(name), now.get(name))
         for name in sorted(before.keys() | now.keys())
-        if before.get(name) != now.get(name) and rules.get(name) not in may
+        if before.get(name) != now.get(name) and rules.get(name) not in may and name not in unused
     }
 
 
@@ -236,21 +237,39 @@ def override_fields() -> dict[str, Field]:
 
 
 def refuse_unused(config: Mapping[str, Any]) -> None:
-    """Refuses a field that was set and does nothing, since the one that it belongs to was not; for a new run.
+    """Refuses a field that was set and does nothing with the values of others; for a new run.
 
     Raises:
-      ConfigError: names both.
+      ConfigError: names the field and the reason.
     """
-    train = config["train"]
-    if train["adversarial_epsilon"] and not train["adversarial_share"]:
-        raise ConfigError(
-            f"train.adversarial_epsilon is {train['adversarial_epsilon']} and train.adversarial_share is "
-            f"{train['adversarial_share']}, so no image would be attacked; expected a share above 0, or no epsilon"
-        )
-    for name, needed in _BELONGS.items():
-        value, default = value_at(config, name), value_at(SCHEMA, name).default
-        if value != default and not value_at(config, needed):
-            raise ConfigError(f"{name} is {value} and {needed} is not set; set it, or leave {name} at {default}")
+    own = model_spec(config["model"]["name"]).defaults
+    for name, reason in _unused(config).items():
+        section, field = name.split(".")
+        value, default = value_at(config, name), own.get(section, {}).get(field, SCHEMA[section][field].default)
+        if value != default:
+            raise ConfigError(f"{name} is {value} and {reason}, so it does nothing; leave {name} at {default}")
+
+
+def _unused(config: Mapping[str, Any]) -> dict[str, str]:
+    """The fields that do nothing with the values of others, each with the reason."""
+    about, data, train, sampler = config["model"]["name"], config["data"], config["train"], config["sample"]["sampler"]
+    direct = issubclass(model_spec(about).process, DirectProcess)
+    constant = train["lr_schedule"] == "constant" and "train.lr_schedule is constant"
+    cosine = config["diffusion"]["noise_schedule"] == "cosine" and "diffusion.noise_schedule is cosine"
+    one_pass = direct and f"{about} works in one pass"
+    used = () if direct else getattr(SAMPLERS.get(sampler), "uses", ())
+    found = {
+        "data.fold": not data["folds"] and "data.folds is not set",
+        "diffusion.beta_start": cosine,
+        "diffusion.beta_end": cosine,
+        "sample.clip_x0": one_pass,
+        "sample.eta": one_pass or ("eta" not in used and f"the sampler {sampler} has none"),
+        "train.adversarial_epsilon": not train["adversarial_share"] and "train.adversarial_share is 0",
+        "train.adversarial_share": not train["adversarial_epsilon"] and "train.adversarial_epsilon is not set",
+        "train.schedule_steps": constant,
+        "train.unlabelled_weight": not data["unlabelled"] and "data.unlabelled is not set",
+    }
+    return {name: reason for name, reason in found.items() if reason}
 
 
 def _system(name: str) -> ConfigDict:

@@ -92,7 +92,8 @@ class Field:
         """The values that the field can have, in words."""
         if self.type is tuple:
             item = dataclasses.replace(self, type=self.items, optional=False).expected()
-            words = f"{self.lengths[0]} to {self.lengths[1]} values, each {item}"
+            least, most = self.lengths
+            words = f"{least if least == most else f'{least} to {most}'} values, each {item}"
         elif self.type is dict:
             words = "names with whole numbers or lists of them, or one of these alone"
         elif self.type is bool:
@@ -105,7 +106,8 @@ class Field:
             words = f"a multiple of {self.multiple}" if self.multiple > 1 else words
             bounds = (("from", self.low), ("above", self.above), ("to", self.high), ("to below", self.below))
             words = " ".join([words, *(f"{where} {bound}" for where, bound in bounds if bound is not None)])
-        return f"{words} or none" if self.optional else words
+        separator = "," if self.type is tuple else ""
+        return f"{words}{separator} or none" if self.optional else words
 
 
 def plain_config(config: Any) -> dict[str, Any]:

@@ -140,8 +140,9 @@ class Labels:
         return self.names or ("foreground",)
 
     def mirrored(self) -> tuple[str, str] | None:
-        """The names of the first two classes that a mirror image exchanges: of "left lung" and "right lung", say."""
-        by_name = {name.lower(): name for name in self.class_names}
+        """The names of the first two classes that a mirror image exchanges: "left lung" and "right lung", say."""
+        # Of LeftLung and lungL the words are told apart as of Left_Lung and lung_L.
+        by_name = {re.sub("(?<=[a-z])(?=[A-Z])", " ", name).lower(): name for name in self.class_names}
         for name, own in by_name.items():
             other = re.sub(r"(?<![a-z])(left|l)(?![a-z])", lambda side: _OTHER_SIDE[side[0]], name)
             if other != name and other in by_name:

@@ -23,6 +23,9 @@ from ddim_jax.runtime.errors import ConfigError, InputError
 
 T = TypeVar("T")
 
+DENOISER_CALL = "noisy_mask, image, t, *, train"
+"""The arguments of a network that is registered without another process."""
+
 
 class Registry(Generic[T]):
     """Entries of one kind by name.
@@ -87,15 +90,13 @@ class Registry(Generic[T]):
           ValueError: nothing is known of its parameters.
         """
         signature, why_not = inspect.signature(entry), TypeError("it declares other arguments")
-        parts = {call: [part.replace(",", " ").split() for part in call.split("*")] for call in self._calls}
-        by_name = {name for _, *rest in parts.values() for names in rest for name in names}
-        declared = {name for name in by_name if name in signature.parameters}
-        for call, (by_place, *rest) in parts.items():
-            named = dict.fromkeys(name for names in rest for name in names)
-            if len(self._calls) > 1 and named.keys() != declared:
+        parts = {call: _arguments(call) for call in self._calls}
+        declared = {name for _, by_name in parts.values() for name in by_name if name in signature.parameters}
+        for call, (by_place, by_name) in parts.items():
+            if len(self._calls) > 1 and by_name.keys() != declared:
                 continue
             try:
-                signature.bind(*by_place, **named)
+                signature.bind(*by_place, **by_name)
                 return call
             except TypeError as error:
                 why_not = error
@@ -163,10 +164,16 @@ def _origin(entry: object, place: str) -> str:
     return place if "<" in name else f"{entry.__module__}.{name}"
 
 
+def _arguments(call: str) -> tuple[list[str], dict[str, None]]:
+    by_place, _, by_name = (part.replace(",", " ").split() for part in call.partition("*"))
+    return by_place, dict.fromkeys(by_name)
+
+
 def not_called_as(call: str, entry: object) -> str:
-    """Returns why a thing cannot be called with arguments of these names, by place; "" if it can."""
+    """Returns why a thing cannot be called with arguments of these names, by place or behind a "*" by name, or ""."""
+    by_place, by_name = _arguments(call)
     try:
-        inspect.signature(entry).bind(*call.split(", "))
+        inspect.signature(entry).bind(*by_place, **by_name)
     except TypeError as error:
         return f"cannot be called as ({call}): {error}"
     except ValueError:  # some functions of other languages do not say how they are called
@@ -180,7 +187,8 @@ def _no_model(entry: object) -> str:
         return f"is {entry!r}; expected a class of Flax modules, or a ddim_jax.models.ModelSpec with one"
     if not hasattr(module, "size_multiple"):
         return f"is made of {module.__name__}, which has no size_multiple; give it one, 1 for images of any size"
-    return ""
+    wrong = not_called_as(f"self, {getattr(entry, 'call', DENOISER_CALL)}", module.__call__)
+    return wrong and f"is made of {module.__name__}, which {wrong}"
 
 
 def _no_reader(entry: object) -> str:
@@ -213,9 +221,7 @@ def _no_method(entry: object, name: str, call: str) -> str:
 
 MODELS = Registry("model", "ddim_jax.models", check=_no_model)
 SAMPLERS = Registry(
-    "sampler",
-    "ddim_jax.diffusion.samplers",
-    "denoise, noise, schedule, options, *, prediction, key, return_trajectory",
+    "sampler", "ddim_jax.diffusion.samplers", "denoise, noise, schedule, options, *, prediction, key, return_trajectory"
 )
 LOSSES = Registry("loss", "ddim_jax.diffusion.mask_losses", "logits, x0, labels")
 DATASETS = Registry("data set", "ddim_jax.data.datasets", "split, options")
@@ -223,12 +229,7 @@ TRANSFORMS = Registry("transform", "ddim_jax.data.transforms", "key, image, mask
 READERS = Registry("reader", "ddim_jax.imageio.readers", check=_no_reader)
 WRITERS = Registry("writer", "ddim_jax.imageio.writers", check=_no_writer)
 METRICS = Registry(
-    "metric",
-    "ddim_jax.metrics",
-    "counts",
-    "prediction, truth",
-    "counts, *, pixel_mm",
-    "prediction, truth, *, pixel_mm",
+    "metric", "ddim_jax.metrics", "counts", "prediction, truth", "counts, *, pixel_mm", "prediction, truth, *, pixel_mm"
 )
 HYPOTHESIS_METRICS = Registry("metric of hypotheses", "ddim_jax.metrics", "hypotheses, annotators")
 ENSEMBLES = Registry("ensemble", "ddim_jax.aggregation.ensembles", "samples, protocol")

@@ -190,8 +190,9 @@ class SamplingOptions:
         """Options checked against a checkpoint's config, whose section `sample` fills what is None or left out.
 
         The size is "model", or "tiles" for a network trained on crops, and the seed 0 unless given, the threshold that
-        of protocol and ensemble. "off" is no bound on x_0. Another eta than the checkpoint's is refused with samplers
-        that have none, and another eta or bound for a network that works in one pass: nothing would come of them.
+        of protocol and ensemble. "off" is no bound on x_0. An eta with samplers that have none, and an eta or a bound
+        for a network that works in one pass, do nothing: they are the default of the class, and another value than
+        that and the checkpoint's is refused.
 
         Raises:
           InputError: a value is out of range, or cannot work with the checkpoint; the message names it.
@@ -219,15 +220,18 @@ class SamplingOptions:
             if values[name] is not None or name not in may_be_none:
                 values[name] = field.metadata["check"](name, values[name])
         check_flips("flips", values["flips"], config["data"])
+        if timesteps is None and values["steps"] != 1:
+            raise InputError(f"steps is {values['steps']}; expected 1: {_ONE_PASS}")
         whole(1, timesteps or 1)("steps", values["steps"])
         used = getattr(SAMPLERS.get(sampler), "uses", ()) if timesteps else ()
-        for name in [name for name, field in fields.items() if field.metadata["of_sampler"] and name not in used]:
-            if values[name] != defaults[name]:
+        unused = [name for name, field in fields.items() if field.metadata["of_sampler"] and name not in used]
+        for name in unused if timesteps else [*unused, "clip_x0"]:
+            default = fields[name].default
+            if values[name] not in (default, defaults[name]):
+                expected = "off" if default is None else default
                 reason = f"the sampler {sampler} has none" if sampler else _ONE_PASS
-                raise InputError(f"{name} is {values[name]!r}; expected the checkpoint's, {defaults[name]}: {reason}")
-        if timesteps is None and values["clip_x0"] != defaults["clip_x0"]:
-            expected = defaults["clip_x0"] or "off"
-            raise InputError(f"clip_x0 is {values['clip_x0']!r}; expected the checkpoint's, {expected}: {_ONE_PASS}")
+                raise InputError(f"{name} is {values[name]!r}; expected {expected}: {reason}")
+            values[name] = default
         if values["threshold"] is None:
             labels = Labels.from_config(config["data"])
             values["threshold"] = ensemble_threshold(PROTOCOLS[values["protocol"]], values["ensemble"], labels)

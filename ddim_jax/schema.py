@@ -16,7 +16,7 @@ from ddim_jax.data.generated import COUNTS, MOST
 from ddim_jax.diffusion import PREDICTIONS, SCHEDULES
 from ddim_jax.diffusion.losses import LossNames
 from ddim_jax.diffusion.process import LOSS_WEIGHTS
-from ddim_jax.diffusion.schedule import MOST_TIMESTEPS
+from ddim_jax.diffusion.schedule import LEAST_BETA, MOST_TIMESTEPS
 from ddim_jax.fields import Field
 from ddim_jax.registry import DATASETS, ENSEMBLES, MODELS, SAMPLERS, TRANSFORMS
 
@@ -44,7 +44,7 @@ SCHEMA: dict[str, Any] = {
         ),
         "num_train_timesteps": Field(int, help="timesteps of the process", low=1, high=MOST_TIMESTEPS, of_model=True),
         "noise_schedule": Field(str, help="cosine is without the betas", choices=SCHEDULES, of_model=True),
-        "beta_start": Field(float, help="first beta of the linear schedule", above=0, below=1, of_model=True),
+        "beta_start": Field(float, help="first beta of the linear schedule", low=LEAST_BETA, below=1, of_model=True),
         "beta_end": Field(float, help="last beta of the linear schedule", above=0, below=1, of_model=True),
         "zero_terminal_snr": Field(bool, help="end in pure noise; x0 and v only", of_model=True),
     },

@@ -6,7 +6,20 @@ from pathlib import Path
 from ddim_jax.data.seeded import seeded_order
 from ddim_jax.data.sources import data_error
 from ddim_jax.data.tables import SplitTable
-from ddim_jax.runtime.errors import DataError
+from ddim_jax.runtime.errors import ConfigError, DataError
+
+
+def check_folds(name: str, folds: int, fold: int) -> None:
+    """Refuses the fields `data.folds` and `data.fold` of the data set `name` where no fold can be held out.
+
+    Raises:
+      ConfigError: names both.
+    """
+    if folds and (name != "folder" or folds < 3 or not 0 <= fold < folds):
+        raise ConfigError(
+            f"data.folds is {folds} and data.fold {fold}, of the data set {name}; expected at least 3 folds of a "
+            "folder, and one of them, from 0"
+        )
 
 
 def draw_folds(group: Mapping[str, str], folds: int, seed: int) -> dict[str, int]:

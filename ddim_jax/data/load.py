@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ddim_jax.data.folds import check_folds
 from ddim_jax.data.options import DataOptions
 from ddim_jax.data.sources import SPLITS, Source
 from ddim_jax.data.split_files import find_table
@@ -40,12 +41,7 @@ def load_dataset(name: str, split: str, **given: Any) -> Source:
     load, options = DATASETS.get(name, "data.name"), DataOptions(**given)
     if split not in SPLITS and not (split == "all" and name == "folder"):
         raise ConfigError(f"Unknown split {split!r}; expected one of {', '.join(SPLITS)}.")
-    folds, fold = options.folds, options.fold
-    if folds and (name != "folder" or folds < 3 or not 0 <= fold < folds):
-        raise ConfigError(
-            f"data.folds is {folds} and data.fold {fold}, of the data set {name}; expected at least 3 folds of a "
-            "folder, and one of them, from 0"
-        )
+    check_folds(name, options.folds, options.fold)
     annotators = tuple(options.annotators)
     if annotators and name != "folder":
         raise ConfigError(

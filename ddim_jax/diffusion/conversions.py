@@ -30,7 +30,7 @@ def check_prediction(prediction: str, schedule: Schedule) -> None:
 def x0_from_noise(x_t, noise, signal_rate, noise_rate):
     """The clean mask that `x_t` and its noise imply: (x_t - sqrt(1 - alpha_bar_t) eps) / sqrt(alpha_bar_t).
 
-    DDIM, Song et al. 2021, Eq. 12 with sigma = 0. The paper's Eq. 4 as printed lacks the division by sqrt(alpha_bar_t).
+    DDIM, Song et al. 2021, Eq. 12 with sigma = 0; docs/explanation/method.md says how the paper's Eq. 4 differs.
     """
     return (x_t - noise_rate * noise) / signal_rate
 

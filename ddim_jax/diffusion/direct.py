@@ -5,7 +5,7 @@ Training, validation and inference hold one or the other and need not know which
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -24,16 +24,18 @@ Apply = Callable[[Any, jax.Array], jax.Array]
 class DirectProcess:
     """Segmentation without diffusion: nothing is noised, and the sample is the network's answer.
 
-    The methods take the arguments of `DiffusionProcess` and ignore the noise and the timesteps, so that a sample of an
-    image is the same whatever the noise.
+    The methods take the arguments of `DiffusionProcess` and ignore the timesteps, and the noise unless `uses_noise`: a
+    sample of an image is the same whatever the noise.
 
     Attributes:
       labels: the classes of the masks.
       loss: a name in `ddim_jax.registry.LOSSES`.
+      uses_noise: of the class, True if a sample depends on the noise (`StochasticProcess`).
     """
 
     labels: Labels = Labels()
     loss: str = "bce_dice"
+    uses_noise: ClassVar[bool] = False
 
     @classmethod
     def create(cls, labels: Labels = Labels(), loss: str | None = None, **fields: Any) -> "DirectProcess":

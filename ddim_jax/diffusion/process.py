@@ -77,7 +77,8 @@ class DiffusionProcess:
             raise ConfigError(f"diffusion.loss is {self.loss!r}; expected one of {', '.join(names)}")
         if self.loss != MSE and self.prediction != "x0":
             raise ConfigError(
-                f"diffusion.loss {self.loss!r} compares masks and needs prediction 'x0', not {self.prediction!r}"
+                f"diffusion.loss {self.loss!r} compares masks and needs prediction 'x0', not {self.prediction!r}: add "
+                "--config.diffusion.prediction=x0"
             )
         if not is_number(self.mask_scale) or not 0.0 < self.mask_scale <= 1.0:
             raise ConfigError(f"diffusion.mask_scale is {self.mask_scale!r}; expected a number in (0, 1]")

@@ -18,7 +18,7 @@ Denoise = Callable[[jax.Array, jax.Array], jax.Array]
 def uses(*options: str) -> Callable:
     """A decorator: the sampler reads these fields of `SamplingOptions` besides `steps` and `clip_x0`.
 
-    Of a field of samplers alone, such as eta, the others refuse another value than the checkpoint's.
+    Of a field of samplers alone, such as eta, the others have the default, and refuse another value.
     """
 
     def mark(sampler: Callable) -> Callable:

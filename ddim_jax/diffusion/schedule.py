@@ -11,6 +11,8 @@ SCHEDULES = ("linear", "cosine")
 MOST_TIMESTEPS = 10**5
 _LEAST_ALPHA_BAR = 1e-30
 """Below it, coefficients and their ratios leave the range of float32: samples would be NaN. The usual end is 4e-5."""
+LEAST_BETA = 1e-12
+"""Below it, 1 - alpha_bar of the first timestep loses its digits in float64, and below 1e-16 it is 0, to divide by."""
 
 _COSINE_OFFSET = 0.008
 _COSINE_LARGEST_BETA = 0.999
@@ -71,13 +73,13 @@ def linear_schedule(num_train_timesteps: int = 1000, beta_start: float = 1e-4, b
     """The linear schedule of DDPM (Ho et al. 2020) and of the paper: beta grows evenly from beta_start to beta_end.
 
     Raises:
-      ConfigError: fewer than one timestep, not 0 < beta_start <= beta_end < 1, or betas that let alpha_bar vanish.
+      ConfigError: fewer than one timestep, not 1e-12 <= beta_start <= beta_end < 1, or betas that let alpha_bar vanish.
     """
     _check_timesteps(num_train_timesteps)
-    if not is_number(beta_start) or not is_number(beta_end) or not 0.0 < beta_start <= beta_end < 1.0:
+    if not is_number(beta_start) or not is_number(beta_end) or not LEAST_BETA <= beta_start <= beta_end < 1.0:
         raise ConfigError(
             f"diffusion.beta_start is {beta_start!r} and diffusion.beta_end is {beta_end!r}; "
-            "expected 0 < start <= end < 1"
+            f"expected {LEAST_BETA:g} <= start <= end < 1"
         )
     betas = np.linspace(beta_start, beta_end, num_train_timesteps, dtype=np.float64)
     alpha_bars = np.cumprod(1.0 - betas)

@@ -6,7 +6,7 @@ gives mu, d and the columns of F. Without diffusion, this is the strong rival of
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +33,7 @@ class StochasticProcess(DirectProcess):
     """
 
     draws: int = 20
+    uses_noise: ClassVar[bool] = True
 
     @classmethod
     def create(cls, labels: Labels = Labels(), loss: str | None = None, **fields: Any) -> "StochasticProcess":

@@ -43,9 +43,10 @@ def create_program(network: LoadedNetwork, options: SamplingOptions) -> Program:
     """Makes the program of a network with checked options.
 
     The image is float32 [batch, h, w, 3] in [-1, 1], the noise standard normal, [batch, samples, h, w, C]; with a
-    sampler that draws noise in its steps step_noise is [batch, samples, steps, h, w, C]. A network without diffusion
-    takes the image alone. The probability is float32 [batch, h, w] or, of several classes, [batch, h, w, K], the
-    uncertainty float32 [batch, h, w], the mask uint8 [batch, h, w]: as `ddim_jax.inference.Segmentation` has them.
+    sampler that draws noise in its steps step_noise is [batch, samples, steps, h, w, C]. A network whose samples do not
+    depend on the noise takes the image alone. The probability is float32 [batch, h, w] or, of several classes,
+    [batch, h, w, K], the uncertainty float32 [batch, h, w], the mask uint8 [batch, h, w]: as
+    `ddim_jax.inference.Segmentation` has them.
 
     Raises:
       InputError: the size is not that of the training, the sampler draws noise otherwise than with
@@ -60,9 +61,10 @@ def create_program(network: LoadedNetwork, options: SamplingOptions) -> Program:
     process = create_process(network.model, network.config["diffusion"], labels)
     size, samples = int(network.config["data"]["image_size"]), options.samples
     inputs: dict[str, tuple[int, ...]] = {"image": (size, size, 3)}
-    if options.sampler is not None:
+    diffusion = options.sampler is not None
+    if diffusion or process.uses_noise:
         inputs["noise"] = (samples, size, size, labels.channels)
-        if _draws_noise(process, options):
+        if diffusion and _draws_noise(process, options):
             inputs["step_noise"] = (samples, options.steps, size, size, labels.channels)
     _check_ensemble(options, labels)
     orientation = np.arange(samples) % ORIENTATIONS if options.flips else np.zeros(samples, int)
@@ -82,7 +84,7 @@ def create_program(network: LoadedNetwork, options: SamplingOptions) -> Program:
         def of_samples(part: jax.Array) -> jax.Array:
             return flat(part.reshape(batch, len(distinct), *part.shape[1:])[:, orientation])
 
-        # A network without diffusion has none, and does not look at it.
+        # A network whose samples do not depend on it has none, and does not look at it.
         noise = jnp.zeros(()) if noise is None else flat(noise)
         key = None if step_noise is None else jnp.moveaxis(flat(step_noise), 1, 0)
         images = flat(turned(jnp.stack([image] * len(distinct), axis=1), distinct))

@@ -78,7 +78,7 @@ class UpsampleConv(nn.Module):
 
 
 class Norm(nn.Module):
-    """Group normalisation in float32, optionally with SiLU; the groups are lowered to a divisor of the channels."""
+    """Group normalisation in float32, with SiLU if `silu`, in as many groups as divide both `groups` and channels."""
 
     groups: int = 32
     silu: bool = False

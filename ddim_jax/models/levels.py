@@ -19,7 +19,12 @@ FIELDS = {
     ),
     "blocks_per_level": Field(int, help="blocks at a level of the encoder", low=1, high=16),
     "attention_levels": Field(tuple, help="levels with attention, counted from 0", low=0, high=11),
-    "norm_groups": Field(int, help="groups of the group normalisation", low=1, high=4096),
+    "norm_groups": Field(
+        int,
+        help="groups of the group normalisation, or their greatest common divisor with the channels",
+        low=1,
+        high=4096,
+    ),
     "stem_stride": Field(int, help="side of the patches that the stem folds into channels", low=1, high=64),
     "remat": Field(bool, help="compute activations again in the backward pass: less memory, more time", resume="free"),
     "dropout": Field(float, help="dropout rate in training", low=0, below=1),

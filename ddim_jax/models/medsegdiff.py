@@ -99,7 +99,7 @@ class MedSegDiff(HalvedLevels, nn.Module):
         decoder; the bottleneck always has one.
       fusion_levels: the levels after whose blocks the image's features are fused with the mask's.
       frequency_bins: resolution of the FF-Parser.
-      norm_groups: groups of the group normalisation.
+      norm_groups: groups of the group normalisation, or their greatest common divisor with the channels.
       dropout: rate inside the residual blocks while training.
       stem_stride: side of the patches the stem folds into channels (space to depth), 1 for none.
       remat: whether training keeps only what enters each residual block and computes its inside again on the way back

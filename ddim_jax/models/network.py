@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 
 from ddim_jax.diffusion import Encoded
+from ddim_jax.models.spec import spec_of
 
 
 class Network:
@@ -23,7 +24,7 @@ class Network:
         return self._model.apply({"params": params}, *inputs, **self._given)
 
     def encode(self, params: Any, image: jax.Array) -> jax.Array | Encoded:
-        """The image [batch, H, W, 3] as the model's method `encode` makes it; itself, where the model has none."""
-        if not hasattr(self._model, "encode"):
+        """The image [batch, H, W, 3] as the model's method `encode` makes it; itself, where none is declared."""
+        if not spec_of(self._model).encodes:
             return image
         return self._model.apply({"params": params}, image, method="encode", **self._given)

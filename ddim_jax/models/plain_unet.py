@@ -21,7 +21,7 @@ class Levels(HalvedLevels, nn.Module):
       base_channels: channels at the first level.
       channel_multipliers: of base_channels, one for each level; the resolution halves from level to level.
       blocks_per_level: blocks at a level, on the way down and on the way up.
-      norm_groups: groups of the group normalisation.
+      norm_groups: groups of the group normalisation, or their greatest common divisor with the channels.
       dropout: rate after every level of the way down while training.
       stem_stride: side of the patches the stem folds into channels (space to depth), 1 for none.
       mask_channels: of the answer (`ddim_jax.labels.Labels.channels`).

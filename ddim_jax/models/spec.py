@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from ddim_jax.diffusion import DiffusionProcess, DirectProcess
 from ddim_jax.fields import Field
 from ddim_jax.labels import Labels
-from ddim_jax.registry import MODELS
+from ddim_jax.registry import DENOISER_CALL, MODELS
 from ddim_jax.runtime.errors import ConfigError
 from ddim_jax.runtime.pinned import key as key_of
 
@@ -68,6 +68,12 @@ class ModelSpec:
       ranges: what fields of the class may be, and what they are, by name; a field that is not here is derived from its
         type. Those of networks with levels are in `ddim_jax.models.levels`.
       check: refuses networks whose fields do not fit together, with a `ConfigError`.
+      encodes: True if the class has a method `encode`, which takes images float32 [B, H, W, 3] and the keyword argument
+        `train` and returns a `ddim_jax.diffusion.Encoded`: it is evaluated once for all steps and samples of an image,
+        and `__call__` is given its answer in the place of the image.
+
+    Raises:
+      ConfigError: `fixed`, `defaults` or `presets` has a name that is no field.
     """
 
     module: type[nn.Module]
@@ -77,11 +83,34 @@ class ModelSpec:
     presets: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     ranges: Mapping[str, Field] = dataclasses.field(default_factory=dict)
     check: Callable[[Any], None] = lambda model: None
+    encodes: bool = False
 
     def __post_init__(self):
         own = DIRECT_DEFAULTS if issubclass(self.process, DirectProcess) else DENOISER_DEFAULTS
         parts = {part: {**own.get(part, {}), **self.defaults.get(part, {})} for part in {**own, **self.defaults}}
         object.__setattr__(self, "defaults", parts)
+        self._check_names()
+
+    def _check_names(self) -> None:
+        """Refuses a declaration with names of fields that there are not, which would break every config."""
+        if not dataclasses.is_dataclass(self.module):
+            return  # which is refused where it is registered
+        named = [f"{part}.{name}" for part, values in self.defaults.items() for name in values]
+        decided = [f"{part}.{name}" for part, values in DENOISER_DEFAULTS.items() for name in values]
+        own = [field.name for field in dataclasses.fields(self.module) if field.name not in ("parent", "name")]
+        declared = {"defaults": (named, decided), "fixed": (self.fixed, own)}
+        declared |= {f"presets[{name!r}]": (values, self.fields) for name, values in self.presets.items()}
+        for place, (names, known) in declared.items():
+            if unknown := [name for name in names if name not in known]:
+                raise ConfigError(
+                    f"the ModelSpec of {self.module.__name__} has {unknown[0]!r} in {place}; expected some of "
+                    + ", ".join(known)
+                )
+
+    @property
+    def call(self) -> str:
+        """The names of the arguments of the network's `__call__`, those behind the "*" by name."""
+        return "image, *, train" if issubclass(self.process, DirectProcess) else DENOISER_CALL
 
     @functools.cached_property
     def fields(self) -> dict[str, Field]:
@@ -94,6 +123,12 @@ class ModelSpec:
                 default = jnp.dtype(default).name if field.name == "dtype" else default
                 known[field.name] = dataclasses.replace(found, default=default)
         return known
+
+    def values(self, preset: str | None, overrides: Mapping[str, Any]) -> dict[str, Any]:
+        """The value of each of `fields`: the override, where it is not None, else that of the preset or the class."""
+        default = {name: field.default for name, field in self.fields.items()}
+        own = {name: value for name, value in overrides.items() if value is not None}
+        return {**default, **self.presets.get(preset, {}), **own}
 
     def create(
         self, preset: str | None = None, overrides: Mapping[str, Any] | None = None, mask_channels: int = 1
@@ -164,7 +199,7 @@ def create_model(name: str, *, preset: str | None = None, mask_channels: int = 1
 
 def example_inputs(model: nn.Module, image_size: int) -> tuple[jax.Array, ...]:
     """Zeros of the shapes that a model is called with, for one image: (image,) or (noisy_mask, image, t)."""
-    return _spec_of(model).example_inputs(image_size, getattr(model, "mask_channels", 1))
+    return spec_of(model).example_inputs(image_size, getattr(model, "mask_channels", 1))
 
 
 def param_shapes(model: nn.Module, image_size: int) -> Any:
@@ -180,14 +215,14 @@ def create_process(
     Raises:
       ConfigError: a field cannot work, or the model has no diffusion and one is set.
     """
-    return _spec_of(model).process.create(**diffusion, labels=labels)
+    return spec_of(model).process.create(**diffusion, labels=labels)
 
 
 def _spec(entry: Any) -> ModelSpec:
     return entry if isinstance(entry, ModelSpec) else ModelSpec(entry)
 
 
-def _spec_of(model: nn.Module) -> ModelSpec:
+def spec_of(model: nn.Module) -> ModelSpec:
     """The declaration of a model's class; one that was not registered is a denoiser."""
     declared = (_spec(entry) for _, entry in MODELS.items())
     return next((spec for spec in declared if spec.module is type(model)), None) or ModelSpec(type(model))

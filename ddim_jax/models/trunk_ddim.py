@@ -105,4 +105,6 @@ OWN = {
     "light": Field(bool, help="3 x 3 convolutions of the head in groups, by the paper's rule; false: ordinary ones"),
 }
 
-MODELS.register("trunk_ddim")(ModelSpec(TrunkDDIM, presets={"small": SMALL}, ranges=FIELDS | OWN, check=_check))
+MODELS.register("trunk_ddim")(
+    ModelSpec(TrunkDDIM, presets={"small": SMALL}, ranges=FIELDS | OWN, check=_check, encodes=True)
+)

@@ -35,7 +35,7 @@ class DenoisingUNet(HalvedLevels, nn.Module):
       blocks_per_level: residual blocks at a level on the way down; one more on the way up.
       attention_levels: the levels, counted from 0, with attention after each block; the bottleneck always has one.
       attention: "position", over the pixels, or "dual", over the pixels and over the channels.
-      norm_groups: groups of the group normalisation.
+      norm_groups: groups of the group normalisation, or their greatest common divisor with the channels.
       dropout: rate inside the residual blocks while training.
       stem_stride: side of the patches the stem folds into channels (space to depth), 1 for none.
       channel_shuffle: whether the residual blocks shuffle channels between their grouped convolutions (the paper: no);

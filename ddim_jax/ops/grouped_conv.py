@@ -89,14 +89,16 @@ def grouped_conv(
       [batch, H', W', out_channels], the dtype of `x`.
 
     Raises:
-      ValueError: `x` or `kernel` has not four axes, the channels do not fit `groups`, the bias is of another size, a
-        stride is below 1, or a padding below 0.
+      ValueError: `x` or `kernel` has not four axes, their dtypes differ, the channels do not fit `groups`, the bias is
+        of another size, a stride is below 1, or a padding below 0 or of another name.
     """
     if len(x.shape) != 4 or len(kernel.shape) != 4:
         raise ValueError(
             f"x is {x.shape} and the kernel {kernel.shape}; expected [batch, H, W, in_channels] and "
             "[kh, kw, in_channels / groups, out_channels]"
         )
+    if jnp.result_type(x) != jnp.result_type(kernel):
+        raise ValueError(f"x is {jnp.result_type(x)} and the kernel {jnp.result_type(kernel)}; expected one dtype")
     groups = operator.index(groups)
     in_channels, out_channels = x.shape[-1], kernel.shape[-1]
     if groups < 1 or in_channels != groups * kernel.shape[-2] or out_channels % groups:
@@ -110,6 +112,8 @@ def grouped_conv(
     if len(strides) != 2 or min(strides) < 1:
         raise ValueError(f"strides are {strides}; expected two of at least 1")
     if isinstance(padding, str):
+        if padding not in ("SAME", "VALID"):
+            raise ValueError(f"padding is {padding!r}; expected SAME, VALID or ((top, bottom), (left, right))")
         padding = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding)
     pads = tuple(tuple(map(operator.index, sides)) for sides in padding)
     if [len(sides) for sides in pads] != [2, 2] or min(map(min, pads)) < 0:

@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.config import differences, saved_config, total_steps
 from ddim_jax.fields import fields_of, value_at
-from ddim_jax.ops.surroundings import surroundings, warn_of_others
+from ddim_jax.ops.environment import environment, warn_if_changed
 from ddim_jax.runtime.errors import CheckpointError, ConfigError
 from ddim_jax.runtime.processes import as_first
 from ddim_jax.runtime.values import is_whole
@@ -42,9 +42,9 @@ def find_checkpoint(store: CheckpointStore, config: Mapping[str, Any], workdir: 
     return step
 
 
-def training_surroundings() -> dict[str, str]:
-    """`ddim_jax.ops.surroundings`, and the number of devices, over which the gradients of a batch are added up."""
-    return surroundings() | {"devices": str(jax.device_count())}
+def training_environment() -> dict[str, str]:
+    """`ddim_jax.ops.environment`, and the number of devices, over which the gradients of a batch are added up."""
+    return environment() | {"devices": str(jax.device_count())}
 
 
 def as_begun(config: Mapping[str, Any], store: CheckpointStore, step: int) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def restore(
     metadata = store.metadata(step)
     check_same_data(metadata, data, workdir, store.directory / str(step))
     if jax.process_index() == 0:
-        warn_of_others(metadata.get("surroundings"), f"{workdir}: step {step}", training_surroundings())
+        warn_if_changed(metadata.get("surroundings"), f"{workdir}: step {step}", training_environment())
     fresh = jax.eval_shape(lambda: create_state(model, optimiser, image_size, seed=0))
     everywhere = replicated(mesh)
     template = jax.tree.map(

@@ -39,7 +39,7 @@ from ddim_jax.training.input_pipeline import Pictures, read_pictures, read_unlab
 from ddim_jax.training.mean_teacher import MeanTeacher
 from ddim_jax.training.one_training import OneTraining, check_files
 from ddim_jax.training.optimiser import Optimiser, configured_optimiser
-from ddim_jax.training.resume import as_begun, check_not_away, find_checkpoint, restore, training_surroundings
+from ddim_jax.training.resume import as_begun, check_not_away, find_checkpoint, restore, training_environment
 from ddim_jax.training.sharding import data_mesh
 from ddim_jax.training.state import TrainState, create_state, load_weights, parameter_count, start_from
 from ddim_jax.training.step import make_train_step
@@ -248,6 +248,6 @@ def prepare(run: Run) -> Prepared:
         "config": run.config,
         "package_version": __version__,
         "data": identity,
-        "surroundings": training_surroundings(),
+        "surroundings": training_environment(),
     }
     return Prepared(source, pictures, digests, trained_on, train_step, validator, metadata)

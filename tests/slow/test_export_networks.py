@@ -14,10 +14,13 @@ from segmenters import SIZE, MixesNoise, ReadsRed, config, loaded_network, pictu
 
 from ddim_jax.export import export_checkpoint
 from ddim_jax.export.formats import FORMATS, read_about
+from ddim_jax.export.program import create_program
 from ddim_jax.imageio.images import ReadOptions, read_image
 from ddim_jax.inference import Segmenter
 from ddim_jax.labels import Labels
 from ddim_jax.models import create_model, model_spec, param_shapes
+from ddim_jax.registry import MODELS
+from ddim_jax.runtime.errors import InputError
 from ddim_jax.sampling_options import SamplingOptions
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "export.md"
@@ -87,6 +90,7 @@ def pictures(size, count=2):
         ("onnx", "trunk_ddim", "exclusive", 32, None, {"steps": 2, "samples": 5, "flips": True}),
         ("onnx", "unet", "multilabel", 96, None, {"flips": True, "ensemble": "majority"}),
         ("stablehlo", "ddim", "one", 64, None, {"steps": 2, "eta": 0.5, "protocol": "paper"}),
+        ("stablehlo", "stochastic_unet", "exclusive", 32, None, {"samples": 5}),
     ],
 )
 def test_a_network(kind, name, classes, size, batch, sample, tmp_path):
@@ -103,6 +107,24 @@ def test_a_network(kind, name, classes, size, batch, sample, tmp_path):
     assert "equinox" not in sys.modules  # whose converters take longer than all else
     if kind == "openvino":
         assert sys.modules["openvino_telemetry"] is None  # which would call out
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_a_program_of_every_network_takes_its_inputs(name):
+    network = loaded(name, size=32)
+    program = create_program(network, SamplingOptions.create(network.config, size="model"))
+    assert ("noise" in program.inputs) == (name != "unet")
+    given = [jax.ShapeDtypeStruct((1, *shape), np.float32) for shape in program.inputs.values()]
+    probability, _, _ = jax.eval_shape(program.function, *given)
+    assert probability.shape == (1, 32, 32)
+
+
+def test_draws_from_a_key_are_for_stablehlo_alone(tmp_path):
+    need("onnx")
+    network = loaded("stochastic_unet", size=32)
+    options = SamplingOptions.create(network.config, size="model")
+    with pytest.raises(InputError, match=r"jax2onnx cannot convert this network .*; --format stablehlo takes any"):
+        export_checkpoint(network, options, "onnx", tmp_path / "a.onnx", pictures=pictures(32))
 
 
 def script():

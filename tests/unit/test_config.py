@@ -73,6 +73,16 @@ def test_a_name_of_an_augmentation_stands_for_its_ranges_and_set_ones_hold():
     assert (data["rotation_degrees"], data["augment"]["zoom"], data["augment"]["shift"]) == (180, 0.2, 0)
 
 
+@pytest.mark.parametrize(("name", "folds", "fold"), [("folder", 2, 0), ("folder", 3, 9), ("phantom", 3, 0)])
+def test_folds_that_cannot_be_held_out_are_refused(name, folds, fold):
+    config = tiny_config()
+    config["data"] |= {"name": "folder", "folds": 3, "fold": 2}
+    check_config(config)
+    config["data"] |= {"name": name, "folds": folds, "fold": fold}
+    with pytest.raises(ConfigError, match=rf"data\.folds is {folds} and data\.fold {fold}, of the data set {name}"):
+        check_config(config)
+
+
 def test_mirrored_samples_of_a_network_that_never_saw_a_mirrored_picture_are_refused():
     config = tiny_config()
     config["sample"]["flips"] = True
@@ -119,6 +129,7 @@ def test_mirrored_samples_of_a_network_that_never_saw_a_mirrored_picture_are_ref
         ("data.name", "polyps", "expected one of .*phantom"),
         ("data.root", 7, "expected a text or none"),
         ("data.flips", "no", "expected true or false"),
+        ("data.window", [40.0], "expected 2 values, each a number, or none$"),
         ("data.rotation_degrees", -1.0, "expected a number from 0 to 180"),
         ("data.rotation_degrees", "15", "expected a number from 0 to 180"),
         ("data.augmentation", "weak", "expected one of paper, strong"),

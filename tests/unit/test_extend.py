@@ -13,6 +13,7 @@ from PIL import Image
 
 from ddim_jax import registry
 from ddim_jax.aggregation import PROTOCOLS, ensemble_probability, ensemble_threshold
+from ddim_jax.labels import Labels
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "extend.md"
 KINDS = {
@@ -67,6 +68,24 @@ def test_its_ensembles_by_hand(my_module):
     np.testing.assert_array_equal(ensemble_probability(samples, PROTOCOLS["mean"], "unanimous"), [[1, 0]])
     assert ensemble_threshold(PROTOCOLS["paper"], "highest") == 0.9
     assert ensemble_threshold(PROTOCOLS["paper"], "unanimous") == 0.5
+
+
+def test_its_loss_by_hand(my_module):
+    registry.import_plugins((my_module,))
+    tversky = registry.LOSSES.get("tversky")
+    # Of one class p = .5 twice, one of them right; the third pixel is ignored.
+    logits, x0 = np.float32([0, 0, 5]).reshape(1, 1, 3, 1), np.float32([1, -1, 0]).reshape(1, 1, 3, 1)
+    ignoring = Labels.create({"lung": 1}, ignore=[9])
+    np.testing.assert_allclose(tversky(logits, x0, ignoring), [1 - 1.5 / (0.5 + 0.3 * 0.5 + 0.7 * 0.5 + 1)], rtol=1e-6)
+    # Of two exclusive ones background, lung and heart have .25, .5 and .25, and lung is right.
+    logits, x0 = np.log(np.float32([[[[0.25, 0.5, 0.25]]]])), np.float32([[[[-1, 1, -1]]]])
+    exclusive = Labels.create({"lung": 1, "heart": 2})
+    found = tversky(logits, x0, exclusive)
+    np.testing.assert_allclose(found, [1 - 1.5 / (0.5 + 0.3 * 0.25 + 0.7 * 0.5 + 1)], rtol=1e-6)
+    # Of two that may overlap both have a sigmoid: .5 and .5.
+    both = Labels.create({"lung": 1, "heart": 2}, multilabel=True)
+    found = tversky(np.zeros((1, 1, 1, 2), np.float32), np.float32([[[[1, -1]]]]), both)
+    np.testing.assert_allclose(found, [1 - 1.5 / (0.5 + 0.3 * 0.5 + 0.7 * 0.5 + 1)], rtol=1e-6)
 
 
 def test_what_it_says_can_be_exported(my_module):

@@ -94,6 +94,9 @@ def test_what_cannot_work_is_refused_by_name(fields, message):
         (["lung_L", "lung_R"], ("lung_L", "lung_R")),
         (["left ventricle", "lesion", "leftover", "rightover"], None),
         (["all", "arr"], None),
+        (["LeftLung", "RightLung", "heart"], ("LeftLung", "RightLung")),
+        (["heart", "lungL", "lungR"], ("lungL", "lungR")),
+        (["lungLobe", "lungRobe"], None),
     ],
 )
 def test_classes_that_a_mirror_image_exchanges(names, sides):

@@ -7,6 +7,7 @@ import pytest
 from flax import linen as nn
 
 from ddim_jax.aggregation import of_masks
+from ddim_jax.diffusion import DirectProcess
 from ddim_jax.models import ModelSpec
 from ddim_jax.registry import (
     DATASETS,
@@ -114,6 +115,10 @@ def takes(*names):
     return eval(f"lambda {', '.join(names)}: None")
 
 
+def network(call):
+    return class_of(size_multiple=1, init=None, apply=None, __call__=call)
+
+
 WRITE = takes("self", "path", "result", "image", "source", "context")
 READ = {"suffixes": (".x",), "count_pixels": staticmethod(takes("path"))} | {
     name: staticmethod(takes("path", "more")) for name in ("read_image", "read_mask")
@@ -127,6 +132,21 @@ READ = {"suffixes": (".x",), "count_pixels": staticmethod(takes("path"))} | {
         ("model", class_of(size_multiple=1), "is <class .*; expected a class of Flax modules"),
         ("model", nn.Dense, "is made of Dense, which has no size_multiple; give it one"),
         ("model", ModelSpec(nn.Dense), "is made of Dense, which has no size_multiple; give it one"),
+        (
+            "model",
+            network(takes("self", "image", "*", "train")),
+            r"is made of Made, which cannot be called as \(s",
+        ),
+        (
+            "model",
+            network(takes("self", "noisy_mask", "image", "t")),
+            r"is made of Made, which .*\(self, noisy_mask, image, t, \*, train\): got an unexpected .* 'train'",
+        ),
+        (
+            "model",
+            ModelSpec(network(takes("self", "noisy_mask", "image", "t", "*", "train")), process=DirectProcess),
+            r"is made of Made, which cannot be called as \(self, image, \*, train\): missing",
+        ),
         ("dataset", takes("split"), r"cannot be called as \(split, options\): too many positional"),
         ("reader", class_of(**READ | {"suffixes": ".npy"}), "has the suffixes '.npy'; expected a tuple"),
         ("reader", class_of(**READ | {"suffixes": ("npy",)}), r"has the suffixes \('npy',\); expected a tuple"),
@@ -177,7 +197,8 @@ def test_what_cannot_be_of_its_kind_is_refused_where_it_registers(kind, thing, m
         (ENSEMBLES, of_masks(takes("masks"))),
         (ENSEMBLES, max),  # a function in C, which does not say how it is called
         (DATASETS, takes("split", "options", "more=1")),
-        (MODELS, class_of(size_multiple=1, init=None, apply=None)),
+        (MODELS, network(takes("self", "noisy_mask", "image", "t", "train=False"))),
+        (MODELS, ModelSpec(network(takes("self", "image", "*", "train=False")), process=DirectProcess)),
     ],
 )
 def test_what_is_of_its_kind_is_taken(registry, thing, monkeypatch):

@@ -11,7 +11,7 @@ import pytest
 from ml_collections.config_flags.config_flags import ConfigFileFlagParser
 
 from configs import table1
-from ddim_jax.config import resolve_config, total_steps
+from ddim_jax.config import refuse_unused, resolve_config, total_steps
 from ddim_jax.labels import Labels
 from ddim_jax.models import create_model, create_process, example_inputs
 from ddim_jax.registry import DATASETS, MODELS
@@ -57,6 +57,7 @@ def test_a_config_can_be_run_with_every_system(name, system, load):
     config.data.root = "somewhere"
     config.model.name = system
     plain = resolved(config)
+    refuse_unused(plain)
     assert "systems" not in plain
     assert plain["data"]["name"] in DATASETS
     about = plain["model"]

@@ -42,7 +42,7 @@ def test_a_registered_loss_is_that_of_networks_that_give_the_mask(monkeypatch):
         DirectProcess.create(loss="mse")
     with pytest.raises(ConfigError, match=r"diffusion\.loss is 'bce_dice'; expected none: this network has"):
         StochasticProcess.create(loss="bce_dice")
-    with pytest.raises(ConfigError, match=r"diffusion\.loss 'difference' compares masks and needs prediction 'x0'"):
+    with pytest.raises(ConfigError, match=r"compares masks .* not 'v': add --config\.diffusion\.prediction=x0$"):
         DiffusionProcess.create(prediction="v", loss="difference")
 
 

@@ -1,5 +1,6 @@
 """The schedules and the grid of timesteps."""
 
+import jax
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,11 +12,13 @@ from ddim_jax.diffusion import (
     Schedule,
     cosine_schedule,
     create_schedule,
+    ddim_sample,
     linear_schedule,
     timestep_grid,
     with_zero_terminal_snr,
 )
 from ddim_jax.runtime.errors import ConfigError
+from ddim_jax.sampling_options import SamplingOptions
 
 
 def test_linear_schedule_by_hand():
@@ -45,6 +48,7 @@ def test_schedules_of_one_timestep_and_of_constant_beta():
     [
         ((0, 1e-4, 0.02), "diffusion.num_train_timesteps is 0"),
         ((10, 0.0, 0.02), "diffusion.beta_start is 0.0"),
+        ((10, 9e-13, 0.02), "diffusion.beta_start is 9e-13 .*; expected 1e-12 <= start <= end < 1"),
         ((10, 0.03, 0.02), "diffusion.beta_start is 0.03 and diffusion.beta_end is 0.02"),
         ((10, 1e-4, 1.0), "diffusion.beta_end is 1.0"),
         ((10, float("nan"), 0.02), "diffusion.beta_start is nan"),
@@ -55,6 +59,16 @@ def test_schedules_of_one_timestep_and_of_constant_beta():
 def test_impossible_schedules_name_the_field(arguments, field):
     with pytest.raises(ConfigError, match=field):
         linear_schedule(*arguments)
+
+
+@pytest.mark.parametrize("zero_terminal_snr", [False, True])
+def test_the_smallest_betas_give_samples(zero_terminal_snr):
+    schedule = create_schedule("linear", 10, 1e-12, 1e-12, zero_terminal_snr)
+    noise, options = np.ones((1, 2, 2, 1), np.float32), SamplingOptions(steps=10, eta=0.5)
+    drawn = ddim_sample(lambda x_t, t: 0.5 * x_t, noise, schedule, options, prediction="x0", key=jax.random.key(0))
+    assert np.isfinite(drawn).all()
+    with pytest.raises(ConfigError, match=r"diffusion\.beta_start is 1e-17"):
+        create_schedule("linear", 10, 1e-17, 0.02, zero_terminal_snr)
 
 
 def test_cosine_schedule_by_hand():

@@ -58,7 +58,7 @@ def test_an_ensemble_of_masks_gets_the_masks_of_the_protocol():
 
 
 def test_an_option_that_the_sampler_does_not_read_is_refused():
-    with pytest.raises(InputError, match=r"eta is 0.5; expected the checkpoint's, 0.0: the sampler one jump has none"):
+    with pytest.raises(InputError, match=r"eta is 0.5; expected 0.0: the sampler one jump has none"):
         red_segmenter().options(sampler="one jump", eta=0.5)
     with pytest.raises(InputError, match=r"sampler is 'two jumps'; expected one of ddim, ddpm, dpm\+\+, one jump"):
         red_segmenter().options(sampler="two jumps")

@@ -40,7 +40,7 @@ def test_defaults_come_from_the_config_and_the_protocol():
         ({"eta": 2}, "eta is 2; expected a number from 0"),
         ({"eta": float("nan")}, "eta is nan"),
         ({"eta": True}, "eta is True"),
-        ({"eta": 0.5, "sampler": "ddpm"}, "eta is 0.5; expected the checkpoint's, 0.0: the sampler ddpm has none"),
+        ({"eta": 0.5, "sampler": "ddpm"}, "eta is 0.5; expected 0.0: the sampler ddpm has none"),
         ({"clip_x0": -1}, "clip_x0 is -1; expected a number above 0, or off"),
         ({"clip_x0": 0.0}, "clip_x0 is 0.0"),
         ({"clip_x0": float("inf")}, "clip_x0 is inf"),
@@ -73,23 +73,29 @@ def test_eta_and_the_bound_come_from_the_config():
     assert bounds() == (0.5, 1.0)
     assert bounds(eta=1, clip_x0=0.25) == (1.0, 0.25)
     assert bounds(eta=0.0, clip_x0="off") == (0.0, None)
-    # What another sampler has no use for is left as it is, and so can be given again.
-    assert bounds(sampler="dpm++") == bounds(sampler="dpm++", eta=0.5) == (0.5, 1.0)
+    # An eta that a sampler does not have is recorded as none, the checkpoint's too.
+    none = (0.0, 1.0)
+    assert bounds(sampler="dpm++") == bounds(sampler="dpm++", eta=0.0) == bounds(sampler="dpm++", eta=0.5) == none
+    with pytest.raises(InputError, match=r"eta is 0.7; expected 0.0: the sampler dpm\+\+ has none"):
+        bounds(sampler="dpm++", eta=0.7)
+    assert create(config(sampler="ddpm", eta=0.7), sampler="dpm++").eta == 0.0
 
 
 def test_a_network_without_diffusion_takes_one_step_and_no_sampler():
     about = config(steps=1, sampler=None)
     about["diffusion"] = dict.fromkeys(about["diffusion"])
     assert create(about).sampler is None and create(about).steps == 1
-    with pytest.raises(InputError, match="steps is 2; expected a whole number from 1 to 1"):
+    with pytest.raises(InputError, match="steps is 2; expected 1: the network works in one pass"):
         create(about, steps=2)
     with pytest.raises(InputError, match="sampler is 'ddpm'; expected None: the network works in one pass"):
         create(about, sampler="ddpm")
-    with pytest.raises(InputError, match=r"eta is 1.0; expected the checkpoint's, 0.0: the network works in one pass"):
+    with pytest.raises(InputError, match=r"eta is 1.0; expected 0.0: the network works in one pass"):
         create(about, eta=1.0)
-    with pytest.raises(InputError, match=r"clip_x0 is 1.0; expected the checkpoint's, off: the network works in one"):
+    with pytest.raises(InputError, match=r"clip_x0 is 1.0; expected off: the network works in one"):
         create(about, clip_x0=1.0)
     assert create(about, eta=0.0, clip_x0="off") == create(about)
+    about["sample"] |= {"eta": 0.7, "clip_x0": 1.0}  # of an older run
+    assert (create(about).eta, create(about).clip_x0) == (0.0, None)
 
 
 def test_an_option_that_is_not_there_is_refused_by_name():

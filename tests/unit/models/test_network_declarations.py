@@ -4,15 +4,18 @@ import dataclasses
 from collections import Counter
 
 import flax.linen as nn
+import numpy as np
 import pytest
 
 from ddim_jax.config import override_fields
-from ddim_jax.diffusion import DiffusionProcess, DirectProcess
-from ddim_jax.fields import Field
-from ddim_jax.models import ModelSpec, create_model, create_process, example_inputs, model_spec
+from ddim_jax.diffusion import DiffusionProcess, DirectProcess, Encoded
+from ddim_jax.fields import Field, fields_of
+from ddim_jax.models import ModelSpec, Network, create_model, create_process, example_inputs, model_spec
 from ddim_jax.models.levels import FIELDS, check_memory
+from ddim_jax.models.spec import DENOISER_DEFAULTS
 from ddim_jax.registry import MODELS
 from ddim_jax.runtime.errors import ConfigError
+from ddim_jax.schema import SCHEMA
 
 
 class Threshold(nn.Module):
@@ -36,6 +39,27 @@ def registered(monkeypatch):
     return MODELS.register
 
 
+class Encodes(nn.Module):
+    """A denoiser with a method `encode` of its own."""
+
+    size_multiple = 1
+
+    def __call__(self, noisy_mask, image, t, *, train=False):
+        return noisy_mask + (image.logits if isinstance(image, Encoded) else image[..., :1])
+
+    def encode(self, image, *, train=False):
+        return Encoded((), image[..., 1:2])
+
+
+@pytest.mark.parametrize("declared", [False, True])
+def test_a_method_encode_is_called_where_it_is_declared(registered, declared):
+    registered("encodes")(ModelSpec(Encodes, encodes=declared))
+    network, image = Network(create_model("encodes")), np.float32([[[[1, 2, 3]]]])
+    given = network.encode({}, image)
+    assert isinstance(given, Encoded) is declared
+    assert network({}, np.zeros((1, 1, 1, 1)), given, np.zeros(1)).item() == (2 if declared else 1)
+
+
 def test_a_network_of_another_package_declares_itself(registered):
     registered("threshold")(ModelSpec(Threshold, process=DirectProcess, presets={"wide": {"width": 9}}))
     model = create_model("threshold", preset="wide", stages=[1, 2.5], base_channels=None)
@@ -52,8 +76,31 @@ def test_a_network_of_another_package_declares_itself(registered):
             create_model("threshold", **{name: value})
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"fixed": {"witdh": 3}}, r"'witdh' in fixed; expected some of width, steepness, stages, bias$"),
+        ({"presets": {"small": {"witdh": 3}}}, r"'witdh' in presets\['small'\]; expected some of width, steepness, "),
+        ({"fixed": {"width": 3}, "presets": {"small": {"width": 3}}}, r"'width' in .*; expected some of steepness, "),
+        ({"defaults": {"train": {"rate": 0.1}}}, r"'train.rate' in defaults; expected some of diffusion."),
+        ({"defaults": {"trian": {"learning_rate": 0.1}}}, r"'trian.learning_rate' in defaults; expected some of "),
+        ({"defaults": {"train": {"batch_size": 8}}}, r"'train.batch_size' in defaults; expected .*sample.steps, "),
+    ],
+)
+def test_a_declaration_with_a_field_that_there_is_not_is_refused(given, message):
+    with pytest.raises(ConfigError, match=f"^the ModelSpec of Threshold has {message}"):
+        ModelSpec(Threshold, process=DirectProcess, **given)
+
+
+def test_the_defaults_of_a_network_are_the_fields_that_it_decides():
+    named = {f"{part}.{name}" for part, values in DENOISER_DEFAULTS.items() for name in values}
+    assert named == {name for name, field in fields_of(SCHEMA) if field.of_model}
+
+
 def test_a_network_says_what_its_fields_are(registered):
-    registered("bounded")(ModelSpec(Threshold, ranges={"width": Field(int, help="pixels around", low=1, high=8)}))
+    registered("bounded")(
+        ModelSpec(Threshold, process=DirectProcess, ranges={"width": Field(int, help="pixels around", low=1, high=8)})
+    )
     assert create_model("bounded", width=8).width == 8
     with pytest.raises(ConfigError, match=r"model\.width is 9; expected a whole number from 1 to 8"):
         create_model("bounded", width=9)
@@ -90,17 +137,17 @@ def test_fields_are_derived_from_their_annotations_and_else_from_their_defaults(
 
 
 def test_a_class_alone_is_a_denoiser_with_the_papers_setting(registered):
-    registered("bare")(Threshold)
+    registered("bare")(Encodes)
     spec = model_spec("bare")
-    assert (spec.module, spec.process, spec.defaults["sample"]["steps"]) == (Threshold, DiffusionProcess, 50)
+    assert (spec.module, spec.process, spec.defaults["sample"]["steps"]) == (Encodes, DiffusionProcess, 50)
     with pytest.raises(TypeError, match="Dense has no size_multiple"):
         ModelSpec(nn.Dense).create(overrides={"features": 2})
     with pytest.raises(ValueError, match=r"registers a model 'unet', and so did .*plain_unet"):
-        registered("unet")(ModelSpec(Threshold))
+        registered("unet")(ModelSpec(Threshold, process=DirectProcess))
 
 
 def test_a_network_without_a_field_for_the_channels_takes_one_class(registered):
-    registered("one_channel")(Threshold)
+    registered("one_channel")(ModelSpec(Threshold, process=DirectProcess))
     assert create_model("one_channel", mask_channels=1) == create_model("one_channel")
     with pytest.raises(ConfigError, match=r"data\.labels needs 3 channels.*Threshold has one; give it a field mask_ch"):
         create_model("one_channel", mask_channels=3)

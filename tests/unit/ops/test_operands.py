@@ -31,6 +31,14 @@ REFUSED = {
     "no batch": (lambda: grouped_conv(X[0], KERNEL, groups=2), r"x is \(16, 16, 8\) and the kernel \(3, 3, 4, 8\)"),
     "volumes": (lambda: grouped_conv(X[None], KERNEL, groups=2), r"x is \(1, 1, 16, 16, 8\) and the kernel"),
     "kernel of a line": (lambda: grouped_conv(X, KERNEL[0], groups=2), r"the kernel \(3, 4, 8\); expected"),
+    "two dtypes": (
+        lambda: grouped_conv(X, KERNEL.astype(jnp.bfloat16), groups=2),
+        "x is float32 and the kernel bfloat16; expected one dtype",
+    ),
+    "padding by another name": (
+        lambda: grouped_conv(X, KERNEL, groups=2, padding="FULL"),
+        "padding is 'FULL'; expected SAME, VALID or",
+    ),
     "no group": (lambda: grouped_conv(X, KERNEL, groups=0), "does not fit 0 groups"),
     "stride of 0": (lambda: grouped_conv(X, KERNEL, groups=2, strides=(1, 0)), r"strides are \(1, 0\); expected two"),
     "one stride": (lambda: grouped_conv(X, KERNEL, groups=2, strides=(2,)), r"strides are \(2,\); expected two"),

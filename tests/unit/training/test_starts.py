@@ -115,7 +115,7 @@ def test_erased_pictures_are_trained_on_and_told_of(tmp_path, capsys):
         ({"unlabelled_weight": 2.0}, "train.unlabelled_weight is 2.0 and data.unlabelled is not set"),
         (
             {"adversarial_epsilon": 0.1, "adversarial_share": 0.0},
-            "train.adversarial_share is 0.0, so no image would be",
+            "train.adversarial_epsilon is 0.1 and train.adversarial_share is 0, so it does nothing",
         ),
         ({"init_from": "nowhere.safetensors"}, "nowhere.safetensors: no such file"),
     ],

@@ -17,7 +17,7 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 _VARIABLES = ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE", "JAX_DISABLE_MOST_OPTIMIZATIONS")
 
 
-def surroundings() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Versions, device, instructions of the processor, compiled kernels, and flags of XLA, each as a text.
 
     It is JSON-serialisable, for the metadata of a checkpoint and the settings of a folder of results; what JAX's random
@@ -35,13 +35,13 @@ def surroundings() -> dict[str, str]:
     }
 
 
-def warn_of_others(before: Any, of: str, now: Mapping[str, str] | None = None) -> None:
-    """Logs a warning where what was computed before was so in other surroundings: the bits may differ.
+def warn_if_changed(before: Any, of: str, now: Mapping[str, str] | None = None) -> None:
+    """Logs a warning where what was computed before was so in another environment: the bits may differ.
 
     Args:
-      before: what `surroundings` gave then, as it was read back; anything else says nothing, as of older versions.
+      before: what `environment` gave then, as it was read back; anything else says nothing, as of older versions.
       of: the thing it was kept with, for the message.
-      now: what to compare with; None for `surroundings()`.
+      now: what to compare with; None for `environment()`.
     """
     found = differences(before, now)
     if found:
@@ -52,7 +52,7 @@ def differences(before: Any, now: Mapping[str, str] | None = None) -> list[str]:
     """The changes since, a text for each; only what both have is compared."""
     if not isinstance(before, Mapping):
         return []
-    now = surroundings() if now is None else now
+    now = environment() if now is None else now
     return [
         f"{name} was {before[name] or 'not set'}, is {value or 'not set'}"
         for name, value in now.items()
