@@ -1,6 +1,6 @@
 """Image/mask pairs: sources, the input pipeline and augmentation."""
 
-from ddim_jax.data.arrays import Arrays, Selection, check_source, load_arrays, load_selections
+from ddim_jax.data.arrays import Arrays, Selection, check_source, load_selections
 from ddim_jax.data.augmentation import Augmentation, augment
 from ddim_jax.data.derived import with_derived
 from ddim_jax.data.load import GENERATED, configured, has_split, load_dataset
@@ -43,7 +43,6 @@ __all__ = [
     "groups_of",
     "has_split",
     "ids_digest",
-    "load_arrays",
     "load_dataset",
     "load_selections",
     "load_unlabelled",
