@@ -1,4 +1,5 @@
 import gzip
+import struct
 import zipfile
 
 import nibabel
@@ -174,6 +175,7 @@ def damaged(whole):
         "no NIfTI": (b"\0" * 999, "is no NIfTI file"),
         "cut": (whole[:-5], "truncated or damaged"),
         "cut in the header": (whole[:300], "is no NIfTI file"),
+        "cut in a header of NIfTI-2": (struct.pack("<i4s", 540, b"n+2\0") + bytes(400), "is no NIfTI file; expected"),
         "longer": (bytes(longer), "truncated or damaged"),
         "bomb": (bytes(bomb), "too many"),
         "offset": (bytes(offset), "begin at byte 1e"),
