@@ -27,12 +27,12 @@ from ddim_jax.data import (
 from ddim_jax.data.crops import training_crops, validation_crops
 from ddim_jax.data.facts import PairFacts
 from ddim_jax.data.pipeline import training_annotators
+from ddim_jax.data.pixels import digest_of
 from ddim_jax.data.sources import SPLITS, EmptySplit
 from ddim_jax.imageio.images import ReadOptions
 from ddim_jax.runtime.errors import DataError
 from ddim_jax.runtime.processes import of_all
 from ddim_jax.runtime.remote import local_path
-from ddim_jax.training import same_pixels
 from ddim_jax.training.sharding import global_batch, place
 from ddim_jax.training.step import Batch
 
@@ -147,7 +147,7 @@ def read_unlabelled(data: Mapping[str, Any], labelled: Mapping[str, Source], of:
         ReadOptions.of(data),
         most=data["resident_bytes"],
     )
-    names = int(same_pixels.digest_of(found.digests)[:7], 16)
+    names = int(digest_of(found.digests)[:7], 16)
     if len(set(of_all(names))) > 1:
         raise DataError(f"{data['unlabelled']}: the processes do not read the same images (data.unlabelled).")
     return found

@@ -26,6 +26,7 @@ from ddim_jax.data import (
     load_dataset,
     with_derived,
 )
+from ddim_jax.data.pixels import PIXELS_FIELD, check_same_pixels, digest_of
 from ddim_jax.diffusion import DiffusionProcess, DirectProcess
 from ddim_jax.labels import Labels
 from ddim_jax.models import create_model, create_process
@@ -33,7 +34,6 @@ from ddim_jax.models.levels import check_memory
 from ddim_jax.runtime.atomic import check_place
 from ddim_jax.runtime.errors import DataError
 from ddim_jax.runtime.processes import first_alone, of_all
-from ddim_jax.training import same_pixels
 from ddim_jax.training.adversarial import Adversary
 from ddim_jax.training.input_pipeline import Pictures, read_pictures, read_unlabelled
 from ddim_jax.training.mean_teacher import MeanTeacher
@@ -224,7 +224,7 @@ def prepare(run: Run) -> Prepared:
     digests, trained_on = pictures.digests | of_unlabelled, pictures.trained_on | of_unlabelled
     if run.start_step:
         saved = run.store.metadata(run.start_step)
-        same_pixels.check_same_pixels(saved, digests, run.workdir, refuse=data["same_pixels"])
+        check_same_pixels(saved, digests, run.workdir, refuse=data["same_pixels"])
     sampling = validation_options(run.config)
     train_step = make_train_step(
         run.model,
@@ -241,7 +241,7 @@ def prepare(run: Run) -> Prepared:
     validator = Validator(
         run.model, run.process, pictures.validation, batch_size=fields["batch_size"], options=sampling, seed=seed
     )
-    identity = run.data.identity() | {same_pixels.FIELD: same_pixels.digest_of(digests)}
+    identity = run.data.identity() | {PIXELS_FIELD: digest_of(digests)}
     identity[TRAINED_IN] = os.getcwd()  # what a relative data.root is relative to
     identity["annotators"] = annotators_of(run.data.train)
     metadata = {
