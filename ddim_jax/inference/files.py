@@ -160,7 +160,7 @@ def segment_files(
             anew = {job.name for job in todo}
             for job in own:
                 if job.name not in anew:
-                    told.judge(job.source, index.earlier(job.name))
+                    told.judge(job.source, index.record(job.name))
         if todo:
             remove_list(work.output_dir, replaced=flag_uncertain is not None)
         results = Results(segmenter, work.output_dir, index, work.kinds, work.context)
@@ -217,7 +217,7 @@ def _segment(stream: Stream, index: Index, told: _Told, bar: contextlib.Abstract
                 index.add(record)
                 line = record
             else:
-                line = index.earlier(record["name"])
+                line = index.record(record["name"])
             told.slices[record["name"]] = record.get("slices", 1)
             told.notes.update(note_parts(note)[0] for note in record.get("notes", ()))
             if record["status"] == "failed":
@@ -234,7 +234,9 @@ def _check_there(work: Work, own: Sequence[Job], told: _Told, index: Index) -> N
         job
         for job in own
         if job.source not in unread
-        and not index.has_results(job, {"slices": told.slices.get(job.name) or index.slices(job.name)}, work.kinds)
+        and not index.has_results(
+            job, {"slices": told.slices.get(job.name) or index.record(job.name).get("slices", 1)}, work.kinds
+        )
     ]
     if gone:
         place = work.output_dir / gone[0].output(work.kinds[0])

@@ -120,7 +120,7 @@ class Results:
 
     def _fitting(self, job: Job, slices: int) -> tuple[list[str], list[Path]]:
         """The kinds of results to write, and the paths of those whose names are too long for the file system."""
-        earlier = self._index.kinds(job.name)
+        earlier = self._index.record(job.name).get("outputs", ())
         kinds = [kind for kind in WRITERS if kind in earlier or kind in self._kinds]
         paths = {kind: self._output_dir / job.output(kind, slices) for kind in kinds}
         too_long = [kind for kind in kinds if is_too_long(paths[kind])]

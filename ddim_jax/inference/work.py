@@ -144,7 +144,7 @@ def check_earlier_kinds(work: Work, jobs: Iterable[Job], index: Index) -> None:
     """
     first: dict[str, Job] = {}
     for job in jobs:
-        for kind in set(index.kinds(job.name)) - set(work.kinds):
+        for kind in set(index.record(job.name).get("outputs", ())) - set(work.kinds):
             first.setdefault(kind, job)
     for kind, job in first.items():
         if (check := getattr(WRITERS.get(kind), "check", None)) is None:
