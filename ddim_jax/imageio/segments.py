@@ -141,7 +141,7 @@ def _places(path: str | os.PathLike, header: "Dataset", count: int, slices: Sequ
         if len(set(keys)) > 1:
             raise DataError(f"{path}: holds masks of {len(set(keys))} images, expected of one.")
         for frame in range(count if slices else 0):
-            check_place(path, header, frame, slices[0])
+            check_lies_on(path, header, frame, slices[0])
         return [0] * count
     known: dict[object, int] = {}
     for number, (_, own, frame) in enumerate(slices):
@@ -156,12 +156,12 @@ def _places(path: str | os.PathLike, header: "Dataset", count: int, slices: Sequ
             raise DataError(
                 f"{path}: frame {frame + 1} is of an image that is not among {slices[0].path} and its like."
             )
-        check_place(path, header, frame, slices[number])
+        check_lies_on(path, header, frame, slices[number])
         found.append(number)
     return found
 
 
-def check_place(path: str | os.PathLike, header: "Dataset", frame: int, picture: Slice) -> None:
+def check_lies_on(path: str | os.PathLike, header: "Dataset", frame: int, picture: Slice) -> None:
     """Refuses a frame of a mask whose header gives it other pixels than its image's; what one lacks is not compared.
 
     Raises:

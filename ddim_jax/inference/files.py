@@ -19,7 +19,7 @@ from ddim_jax.inference.results import Results
 from ddim_jax.inference.segmenter import Segmenter
 from ddim_jax.inference.stream import Stream
 from ddim_jax.inference.unlikeness import is_unlike
-from ddim_jax.inference.work import Work, check_earlier_kinds, plan_work
+from ddim_jax.inference.work import SegmentationPlan, check_earlier_kinds, plan_work
 from ddim_jax.runtime.errors import InputError
 from ddim_jax.sampling_options import SamplingOptions
 
@@ -227,7 +227,7 @@ def _segment(stream: Stream, index: Index, told: _Told, bar: contextlib.Abstract
             advance()
 
 
-def _check_there(work: Work, own: Sequence[Job], told: _Told, index: Index) -> None:
+def _check_there(work: SegmentationPlan, own: Sequence[Job], told: _Told, index: Index) -> None:
     """Refuses to end as if all were done where somebody removed results meanwhile."""
     unread = {file for file, _ in told.failed}
     gone = [

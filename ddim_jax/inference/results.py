@@ -13,11 +13,11 @@ from ddim_jax.inference.file_state import FileState
 from ddim_jax.inference.index import Index, with_segments
 from ddim_jax.inference.jobs import Job
 from ddim_jax.inference.reading import Loaded, are_readable
-from ddim_jax.inference.records import common, facts_of, is_too_long, name_too_long, not_made
+from ddim_jax.inference.records import common, is_too_long, name_too_long, not_made, record_fields
 from ddim_jax.inference.segmentation import Segmentation, fuse
 from ddim_jax.inference.segmenter import Segmenter
 from ddim_jax.inference.slice_folders import remove_result, result_size
-from ddim_jax.inference.source import summed
+from ddim_jax.inference.sliced_image import summed
 from ddim_jax.registry import WRITERS
 from ddim_jax.runtime.atomic import atomic_path
 from ddim_jax.runtime.errors import DataError
@@ -71,7 +71,7 @@ class Results:
             kinds, _ = self._fitting(loaded.job, source.count)
             result = self._fuse(samples, image, kinds)
             try:
-                facts = facts_of(image, result, self._context.labels, source.pixel_area(loaded.slice)) | {
+                facts = record_fields(image, result, self._context.labels, source.pixel_area(loaded.slice)) | {
                     "seconds": loaded.seconds + device_seconds
                 }
                 if source.count == 1:
@@ -145,7 +145,7 @@ class Results:
         self._claim(job, kinds)
         write_outputs(job, self._output_dir, image, result, kinds, self._context)
         record = common(loaded)
-        facts = facts_of(image, result, self._context.labels)
+        facts = record_fields(image, result, self._context.labels)
         written = self._written(job, kinds)
         if too_long:  # the fault of this name alone; others can be written
             reason = name_too_long(job, too_long[0])

@@ -13,7 +13,7 @@ from ddim_jax.inference.reading import Loaded, Reading
 from ddim_jax.inference.records import needs_less
 from ddim_jax.inference.results import Results
 from ddim_jax.inference.segmenter import Segmenter
-from ddim_jax.inference.source import Source
+from ddim_jax.inference.sliced_image import SlicedImage
 from ddim_jax.runtime.errors import CheckpointError, is_out_of_memory
 from ddim_jax.sampling_options import SamplingOptions
 
@@ -89,7 +89,7 @@ class Stream:
         batch = 1 if large is None or self._options.size == "tiles" else self._batch_size
         ahead, at_once = max(self._prefetch + 1, 2 * batch), max(self._prefetch, 2 * batch if batch > 1 else 1)
         jobs, pixels_inside, following = iter(jobs), 0, 0  # the next slice of the first that is looked at
-        sources: list[Source] = []
+        sources: list[SlicedImage] = []
         looking, reading, running, writing = deque(), deque(), deque(), deque()
         gathered: list[tuple[int, Loaded]] = []  # for the next batch
         fault: CheckpointError | None = None

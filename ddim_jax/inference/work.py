@@ -26,7 +26,7 @@ from ddim_jax.runtime.remote import local_path
 from ddim_jax.sampling_options import SamplingOptions
 
 
-class Work(NamedTuple):
+class SegmentationPlan(NamedTuple):
     """The arguments of `segment_files`, resolved.
 
     Attributes:
@@ -69,7 +69,7 @@ def plan_work(
     process: Process,
     allow_damaged: bool,
     **given: Any,
-) -> Work:
+) -> SegmentationPlan:
     """Checks the arguments of `ddim_jax.inference.files.segment_files`, which it has; nothing is written.
 
     Raises:
@@ -121,7 +121,7 @@ def plan_work(
         "flag_uncertain": flag_uncertain,
         "allow_damaged": allow_damaged,
     }
-    return Work(
+    return SegmentationPlan(
         output_dir,
         kinds,
         process,
@@ -136,7 +136,7 @@ def plan_work(
     )
 
 
-def check_earlier_kinds(work: Work, jobs: Iterable[Job], index: Index) -> None:
+def check_earlier_kinds(work: SegmentationPlan, jobs: Iterable[Job], index: Index) -> None:
     """Checks the kinds of results that an earlier run saved of these images, which are made again with the wanted ones.
 
     Raises:

@@ -35,7 +35,7 @@ from ddim_jax.runtime.atomic import check_place
 from ddim_jax.runtime.errors import DataError
 from ddim_jax.runtime.processes import first_alone, of_all
 from ddim_jax.training.adversarial import Adversary
-from ddim_jax.training.input_pipeline import Pictures, read_pictures, read_unlabelled
+from ddim_jax.training.input_pipeline import RunImages, read_pictures, read_unlabelled
 from ddim_jax.training.mean_teacher import MeanTeacher
 from ddim_jax.training.one_training import OneTraining, check_files
 from ddim_jax.training.optimiser import Optimiser, configured_optimiser
@@ -170,7 +170,7 @@ def open_run(config: Mapping[str, Any], workdir: Path, one_training: OneTraining
     return run, state
 
 
-class Prepared(NamedTuple):
+class PreparedRun(NamedTuple):
     """The parts that the steps of a run are made with.
 
     Attributes:
@@ -184,7 +184,7 @@ class Prepared(NamedTuple):
     """
 
     source: Source
-    pictures: Pictures
+    pictures: RunImages
     digests: dict[str, str]
     trained_on: dict[str, str]
     train_step: Callable
@@ -192,7 +192,7 @@ class Prepared(NamedTuple):
     metadata: dict[str, Any]
 
 
-def prepare(run: Run) -> Prepared:
+def prepare(run: Run) -> PreparedRun:
     """Reads the images of a run and makes its step and its validation.
 
     Raises:
@@ -250,4 +250,4 @@ def prepare(run: Run) -> Prepared:
         "data": identity,
         "surroundings": training_surroundings(),
     }
-    return Prepared(source, pictures, digests, trained_on, train_step, validator, metadata)
+    return PreparedRun(source, pictures, digests, trained_on, train_step, validator, metadata)
