@@ -153,7 +153,7 @@ def segment_files(
         # An image's name may depend on what is done already, its process does not.
         named = zip(work.jobs, name_jobs(work.jobs, index.is_of), strict=True)
         own = [job for planned, job in named if work.process.owns(planned.name)]
-        todo = [job for job in own if not index.is_done(job, work.kinds, work.context.segments, allow_damaged)]
+        todo = [job for job in own if not index.is_done(job, work.kinds, work.context.segments, work.allow_damaged)]
         refuse_strangers(work.output_dir, todo, work.kinds, index)
         check_earlier_kinds(work, todo, index)
         if work.judges:
@@ -163,8 +163,7 @@ def segment_files(
                     told.judge(job.source, index.record(job.name))
         if todo:
             remove_list(work.output_dir, replaced=flag_uncertain is not None)
-        results = Results(segmenter, work.output_dir, index, work.kinds, work.context)
-        stream = Stream(segmenter, todo, results, work.context.options, prefetch, allow_damaged, work.batch_size)
+        stream = Stream(segmenter, work, todo, Results(segmenter, work, index))
         _segment(stream, index, told, _bar(progress, len(todo)))
         _check_there(work, own, told, index)
         if flag_uncertain is not None:

@@ -37,7 +37,9 @@ class SegmentationPlan(NamedTuple):
       passed_over: as in `Summary`.
       context: of the run, for writers.
       judges: images are compared with those of the calibration; `not_judged` says why not.
+      prefetch: images started on the device before the first result is fetched.
       batch_size: images to one program.
+      allow_damaged: as in `ReadOptions`.
       settings: what all results of the folder have in common.
       described: what all processes that are at work together have in common, in words.
     """
@@ -50,7 +52,9 @@ class SegmentationPlan(NamedTuple):
     context: Context
     judges: bool
     not_judged: str
+    prefetch: int
     batch_size: int
+    allow_damaged: bool
     settings: dict[str, Any]
     described: dict[str, Any]
 
@@ -122,17 +126,19 @@ def plan_work(
         "allow_damaged": allow_damaged,
     }
     return SegmentationPlan(
-        output_dir,
-        kinds,
-        process,
-        plan.jobs,
-        plan.passed_over,
-        context,
-        reference is not None,
-        not_judged,
-        batch_size,
-        settings,
-        described,
+        output_dir=output_dir,
+        kinds=kinds,
+        process=process,
+        jobs=plan.jobs,
+        passed_over=plan.passed_over,
+        context=context,
+        judges=reference is not None,
+        not_judged=not_judged,
+        prefetch=prefetch,
+        batch_size=batch_size,
+        allow_damaged=allow_damaged,
+        settings=settings,
+        described=described,
     )
 
 
