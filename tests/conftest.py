@@ -4,6 +4,7 @@ import contextlib
 import gc
 import json
 import os
+import subprocess
 import time
 import zlib
 from collections.abc import Mapping
@@ -255,3 +256,15 @@ def plain(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("plain")
     assert train(unet_config(steps=12), workdir) == 12
     return workdir
+
+
+@pytest.fixture
+def small_disk(request, tmp_path):
+    """A file system of so many bytes, as `mount` takes them: `parametrize("small_disk", ["1m"], indirect=True)`."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={request.param}", "tmpfs", folder]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a small file system needs root")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)

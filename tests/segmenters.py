@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from PIL import Image
 from tiny_runs import tiny_config
 
 from ddim_jax import models
@@ -90,3 +91,13 @@ def loaded_network(model, params, about, training_data=None):
 
 def picture(seed, height=20, width=24):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def save_archive(folder, count):
+    """Saves `count` images of different sizes in two folders, one of them damaged; returns `folder`."""
+    (folder / "sub").mkdir()
+    for k in range(count - 1):
+        name = f"sub/{k:02}.png" if k % 3 else f"{k:02}.png"
+        Image.fromarray(picture(k, 12 + k % 5, 20)).save(folder / name)
+    (folder / "damaged.png").write_bytes(b"not an image")
+    return folder

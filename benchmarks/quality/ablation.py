@@ -111,11 +111,27 @@ def paired_interval(differences: np.ndarray, resamples: int = 5000) -> tuple[flo
     return float(low), float(high)
 
 
+def gain_of(sides: Sequence[Sequence[Mapping[str, float]]], of: int) -> dict[str, Any]:
+    """The fields of a row on two sides: their Dice, and the gain of side number `of` over the other.
+
+    Args:
+      sides: both, each a Dice by the image's name for each seed, on the same images from the same seeds.
+      of: 0 or 1.
+    """
+    names = sorted(sides[0][0])
+    dice = np.array([[[of_picture[name] for name in names] for of_picture in side] for side in sides])
+    differences = dice[of] - dice[1 - of]
+    return {
+        "dice": dice.mean(axis=(1, 2)).tolist(),
+        "dice_of_seeds": dice.mean(axis=2).tolist(),
+        "gain": float(differences.mean()),
+        "gain_ci": list(paired_interval(differences)),
+    }
+
+
 def row_of(data: Path, given: argparse.Namespace) -> dict[str, Any]:
     """Trains, scores and times both sides of all seeds; the row of a data set."""
     sides = [[scored(data, given, seed, change) for seed in given.seeds] for change in (None, given.change)]
-    names = sorted(sides[0][0][1])
-    dice = np.array([[[of_picture[name] for name in names] for _, of_picture in side] for side in sides])
     configs = [resolve_config(config_of(data, given, 0, change)) for change in (None, given.change)]
     (step_before, step), (picture_before, picture) = (
         [make(config) for config in configs] for make in (training_step, evaluation)
@@ -128,11 +144,8 @@ def row_of(data: Path, given: argparse.Namespace) -> dict[str, Any]:
         "rotation": given.rotation,
         "steps": given.steps,
         "seeds": given.seeds,
-        "n": len(names),
-        "dice": dice.mean(axis=(1, 2)).tolist(),
-        "dice_of_seeds": dice.mean(axis=2).tolist(),
-        "gain": float((dice[1] - dice[0]).mean()),
-        "gain_ci": list(paired_interval(dice[1] - dice[0])),
+        "n": len(sides[0][0][1]),
+        **gain_of([[of_picture for _, of_picture in side] for side in sides], of=1),
         "dice_val": [float(np.mean([value for value, _ in side])) for side in sides],
         "parameters": [parameters(config) for config in configs],
         "train_step_ratio": ratio(step, step_before, given.repeats),

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ddim_jax.diffusion.losses import cross_entropy_dice
+from ddim_jax.diffusion.mask_losses.bce_dice import cross_entropy_dice
 from ddim_jax.inference.loading import LoadedNetwork
 from ddim_jax.inference.segmentation import sample_image
 from ddim_jax.labels import Labels

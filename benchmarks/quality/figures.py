@@ -2,23 +2,25 @@
 
 import re
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from benchmarks.tables import Row, groups_of
 from configs.table1 import SYSTEMS
 from ddim_jax.evaluation.style import LARGE, MUTED, NORMAL, PROTOCOL_COLOURS, SMALL, TEXT, frame, save_figure
 
-Row = Mapping[str, Any]
 GROUP = ("dataset", "split", "size", "networks", "device", "budget_s", "seed", "limit")
 """Fields in which the rows of one table and one figure agree."""
 _COLOURS = {"x0": "#0072B2", "v": "#009E73", "noise": "#D55E00"}
 _DICES = (0.0, 0.2, 0.4, 0.6, 0.7, 0.8, 0.85, 0.9, 0.92, 0.94, 0.95, 0.96, 0.97, 0.98, 0.99)
 _MARKERS = {"ddim": "o", "dpm++": "^", "ddpm": "s"}
+_ROBUST_LINE = (
+    "system", "augmentation", "size", "adversarial_epsilon", "adversarial_share", "train_steps", "steps",
+)  # fmt: skip
 _LINES = ("-", "--", ":")
 """For the numbers of samples, from the most to the fewest."""
 
@@ -33,18 +35,10 @@ def figure_name(row: Row) -> str:
     return f"steps_{'_'.join(map(str, parts))}.png"
 
 
-def groups(rows: Sequence[Row]) -> list[list[Row]]:
-    """The rows that belong together, in the order in which they come."""
-    found: dict[tuple, list[Row]] = {}
-    for row in rows:
-        found.setdefault(tuple(row[name] for name in GROUP), []).append(row)
-    return list(found.values())
-
-
 def draw_curves(folder: Path, rows: Sequence[Row]) -> list[Path]:
     """Draws a figure for every group of rows; where they are."""
     paths = []
-    for own in groups(rows):
+    for own in groups_of(rows, GROUP):
         first = own[0]
         paths.append(folder / figure_name(first))
         about = f"{first['dataset']}, {first['size']} x {first['size']}, {first['split']} split, {first['n']} images"
@@ -112,10 +106,8 @@ def _frame(axes: Axes, xlabel: str, ylabel: str) -> None:
 
 def table1_figures(rows: Sequence[Row]) -> dict[str, list[Row]]:
     """The rows of Table 1 by the figure that shows them: all data sets of one size, networks, device and budget."""
-    groups: dict[tuple, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(tuple(row[name] for name in ("size", "networks", "device", "budget_s")), []).append(row)
-    return {f"table1_{number}.png": own for number, own in enumerate(groups.values(), start=1)}
+    comparisons = groups_of(rows, ("size", "networks", "device", "budget_s"))
+    return {f"table1_{number}.png": own for number, own in enumerate(comparisons, start=1)}
 
 
 def draw_table1(folder: Path, rows: Sequence[Row]) -> None:
@@ -170,30 +162,13 @@ def draw_robustness(path: Path, rows: Sequence[Row]) -> None:
       path: of the PNG file.
       rows: of docs/results/robustness.json, of one data set; at 0 are the same images, clean.
     """
-    lines: dict[tuple, list[Row]] = {}
-    for row in rows:
-        lines.setdefault(
-            tuple(
-                row[name]
-                for name in (
-                    "system",
-                    "augmentation",
-                    "size",
-                    "adversarial_epsilon",
-                    "adversarial_share",
-                    "train_steps",
-                    "steps",
-                )
-            ),
-            [],
-        ).append(row)
     changes = [
         (name, through) for name, through in dict.fromkeys((r["change"], r["through"]) for r in rows) if name != "none"
     ]
     figure = Figure(figsize=(1.75 * len(changes) + 0.6, 4.4), layout="constrained")
     axes = figure.subplots(2, len(changes), squeeze=False, sharex="col", sharey="row")
     palette = [*_COLOURS.values(), "#CC79A7", "#E69F00", "#56B4E9"]
-    for number, own in enumerate(lines.values()):
+    for number, own in enumerate(groups_of(rows, _ROBUST_LINE)):
         again, hue = divmod(number, len(palette))
         style = {"color": palette[hue], "linestyle": ("-", "--", ":")[again % 3]}
         style |= {"marker": ".", "linewidth": 1.2, "markersize": 4}

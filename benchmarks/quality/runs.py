@@ -244,7 +244,7 @@ def run_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--budget", type=float, required=True, metavar="SECONDS", help="of each training")
     parser.add_argument("--size", type=int, required=True, metavar="N", help="height and width of the images")
     parser.add_argument("--networks", choices=tuple(CONFIGS), default="small", help="small (default) or full")
-    parser.add_argument("--workdir", default="runs/table1", metavar="DIR", help="of the runs; default: runs/table1")
+    parser.add_argument("--workdir", type=Path, default=Path("runs/table1"), metavar="DIR", help="%(default)s")
     parser.add_argument("--any-device", action="store_true", help="train full networks without a GPU as well")
     return parser
 

@@ -178,7 +178,7 @@ def curves(given: argparse.Namespace, overrides: Sequence[str], device: str) -> 
 
 def make(given: argparse.Namespace, overrides: Sequence[str], say: Callable[[str], None]) -> int:
     """Trains and measures what is missing in the output, and draws it; the exit status."""
-    output, workdir = Path(given.output), Path(given.workdir)
+    output, workdir = given.output, given.workdir
     machine = this_machine()
     check_networks(given, machine)
     rows = read_rows(output)
@@ -215,7 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the trainings; default: 0")
     parser.add_argument("--split", choices=("val", "test"), default="test", help="default: test")
     parser.add_argument("--limit", type=int, metavar="N", help="N images, evenly over the split; default: all")
-    parser.add_argument("--output", default=str(OUTPUT), metavar="FILE", help="default: docs/results/steps.json")
+    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help="default: docs/results/steps.json")
     given, overrides = parse_runs(parser, arguments)
     if given.limit is not None and given.limit < 1:
         parser.error("--limit has to be at least 1")

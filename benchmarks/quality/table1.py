@@ -80,7 +80,7 @@ def runs(given: argparse.Namespace, overrides: Sequence[str], device: str) -> li
 
 def make(given: argparse.Namespace, overrides: Sequence[str]) -> int:
     """Carries out the runs that are missing in the output; the exit status."""
-    output, workdir = Path(given.output), Path(given.workdir)
+    output, workdir = given.output, given.workdir
     machine = this_machine()
     check_networks(given, machine)
     rows = read_result(output).get("rows", [])
@@ -143,7 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--limit", nargs="+", type=_limit, default=[], metavar="SYSTEM=N", help="N test images for slow systems"
     )
-    parser.add_argument("--output", default=str(OUTPUT), metavar="FILE", help="default: docs/results/table1.json")
+    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help="default: docs/results/table1.json")
     given, overrides = parse_runs(parser, arguments)
     given.limit = dict(given.limit)
     if given.seeds < 1:

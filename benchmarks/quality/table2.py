@@ -128,16 +128,15 @@ class OneImage:
 
 def make(given: argparse.Namespace) -> int:
     """Measures what is missing in the output; the exit status."""
-    output = Path(given.output)
     for system in given.systems:
         arguments = (system, given.size, given.dtype, given.steps, given.preset)
         with Worker("benchmarks.quality.table2:OneImage", *arguments, cpus=os.sched_getaffinity(0)) as worker:
             wanted = identity(worker.call("about"), IDENTITY)
-            if any(identity(row, IDENTITY) == wanted for row in read_rows(output)):
-                print(f"{system}: in {output} already", flush=True)
+            if any(identity(row, IDENTITY) == wanted for row in read_rows(given.output)):
+                print(f"{system}: in {given.output} already", flush=True)
                 continue
             row = worker.call("measure")
-        add_row(output, RULES, row, IDENTITY)
+        add_row(given.output, RULES, row, IDENTITY)
         print(
             f"{system}: {row['parameters']:,} parameters, {row['seconds']:.2f} s for {row['timed_steps']} of "
             f"{row['sampling_steps']} steps, {row['peak_bytes'] / 2**20:.0f} MiB",
@@ -153,9 +152,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="default: float32 on a CPU, else bfloat16")
     parser.add_argument("--steps", type=int, metavar="N", help="steps that are timed; default: 2 on a CPU, else all")
     parser.add_argument("--preset", choices=("small",), help="another size of network, for a trial")
-    parser.add_argument("--output", default=str(OUTPUT), metavar="FILE", help="default: docs/results/table2.json")
+    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help="default: docs/results/table2.json")
     given = parser.parse_args(arguments)
-    if given.preset and given.output == str(OUTPUT):
+    if given.preset and given.output == OUTPUT:
         parser.error("--preset is for a trial; say with --output where its figures go")
     if given.steps is not None and given.steps < 1:
         parser.error("--steps has to be at least 1")

@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.quality.figures import figure_name, groups, table1_figures
+from benchmarks.quality.figures import GROUP, figure_name, table1_figures
 from benchmarks.quality.paper_figures import DATASETS, NOTES, TABLE_1, TABLE_2
 from benchmarks.result_file import read_result
-from benchmarks.tables import Columns, Row, distinct, of_commit, table
+from benchmarks.tables import Columns, Row, distinct, groups_of, of_commit, table
 from configs.table1 import SYSTEMS
 
 
@@ -176,7 +176,7 @@ def steps(root: Path) -> str:
         "validation Dice": "{validation_dice:.4f}",
     }
     text = []
-    for rows in groups(read_result(root / "docs" / "results" / "steps.json")["rows"]):
+    for rows in groups_of(read_result(root / "docs" / "results" / "steps.json")["rows"], GROUP):
         first, targets = rows[0], {row["target"]: row for row in reversed(rows)}
         n = (
             f"{first['n']} images"

@@ -16,10 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from benchmarks.machine import ROOT, provenance
-from benchmarks.quality.ablation import TOO_NARROW, paired_interval
+from benchmarks.quality.ablation import TOO_NARROW, gain_of
 from benchmarks.quality.rows import read_per_image, scores_of_images
 from benchmarks.quality.runs import augmentation_of, read_config, with_augmentation
 from benchmarks.result_file import add_row, read_rows
@@ -134,18 +132,13 @@ def check_pairs(runs: Sequence[Path], against: Sequence[Path], data: Path | None
 
 def pair(ours: Sequence[Scored], theirs: Sequence[Scored]) -> dict[str, Any]:
     """The row of docs/results/paired.json: what runs gain over others of the same seeds on one source."""
-    names = sorted(ours[0][1])
-    dice = np.array([[[of_picture[name] for name in names] for _, of_picture in side] for side in (ours, theirs)])
     first, second = ours[0][0], theirs[0][0]
     return {
         **{name: first[name] for name in ("dataset", "source", "augmentation", "size", "n")},
         "systems": [first["system"], second["system"]],
         "train_steps": [first["train_steps"], second["train_steps"]],
         "seeds": [row["seed"] for row, _ in ours],
-        "dice": dice.mean(axis=(1, 2)).tolist(),
-        "dice_of_seeds": dice.mean(axis=2).tolist(),
-        "gain": float((dice[0] - dice[1]).mean()),
-        "gain_ci": list(paired_interval(dice[0] - dice[1])),
+        **gain_of([[of_picture for _, of_picture in side] for side in (ours, theirs)], of=0),
         **provenance(),
     }
 

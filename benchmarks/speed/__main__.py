@@ -50,7 +50,7 @@ def run(given: argparse.Namespace, command: str) -> int:
     if given.threads is not None and not 1 <= given.threads <= len(cpus):
         raise InputError(f"--threads is {given.threads}; this process may use 1 to {len(cpus)} processors")
     cpus = cpus[: given.threads]
-    output = Path(given.output or RESULTS / f"{given.suite}.json")
+    output = given.output or RESULTS / f"{given.suite}.json"
     cases = chosen(
         suite_cases(given.suite, quick=given.quick, tiny=given.tiny),
         kinds=given.cases,
@@ -214,7 +214,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="fewer runs, and no standard network")
     parser.add_argument("--tiny", action="store_true", help="small networks on small images: a trial of the code")
     parser.add_argument("--threads", type=int, metavar="N", help="processors that either side may use (all)")
-    parser.add_argument("--output", metavar="FILE", help="the result file; --tiny needs one")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="the result file; --tiny needs one")
     parser.add_argument(
         "--resume", action="store_true", help="keep what the result file has and add the sides that it lacks"
     )

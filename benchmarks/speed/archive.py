@@ -179,13 +179,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--size", type=int, default=64, metavar="PIXELS", help="of the images' sides (default: 64)")
     parser.add_argument("--network", choices=tuple(NETWORKS), default="tiny", help="default: tiny")
     parser.add_argument("--prefetch", type=int, default=4, metavar="N", help="as sample.py (default: 4)")
-    parser.add_argument("--output", default=OUTPUT, metavar="FILE", help="default: docs/results/archive.json")
+    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help="docs/results/archive.json")
     given = parser.parse_args(arguments)
     if given.count < 10:
         parser.error(f"--count is {given.count}, expected at least 10")
     with report_input_errors():
         row = measure(given.network, given.count, given.size, given.prefetch)
-    add_row(Path(given.output), RULES, row, IDENTITY)
+    add_row(given.output, RULES, row, IDENTITY)
     print(
         f"{row['pictures']} images, {row['images_per_second']} a second; the device waited {row['waited_share']:.1%} "
         f"of the time; memory held {row['held_bytes_of_a_tenth'] / 2**20:.0f} MiB for a tenth of them, "

@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=20, metavar="N", help="turns (default: 20)")
     parser.add_argument("--formats", nargs="+", choices=FORMATS, default=list(FORMATS), help="default: all")
     parser.add_argument("--only", choices=NETWORKS, help="one network; the rows of the others stay as they are")
-    parser.add_argument("--output", default=str(OUTPUT), metavar="FILE", help="default: docs/results/exported.json")
+    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help="docs/results/exported.json")
     given = parser.parse_args(arguments)
     if given.repeats < 1:
         parser.error("--repeats has to be at least 1")
@@ -105,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def add(rows: list[dict[str, Any]]) -> None:  # at once: a run that is stopped leaves what it has
         rows = [row | about for row in rows]  # those that stay in the file may be of another machine and version
-        write_rows(Path(given.output), RULES, merged(read_rows(Path(given.output)), rows, IDENTITY))
+        write_rows(given.output, RULES, merged(read_rows(given.output), rows, IDENTITY))
         for row in rows:
             took = f"{1e3 * row['median_s']:.4g} ms, {row['times']} times JAX"
             print(f"{row['network']} {row['size']} {row['by']}: {took}", flush=True)

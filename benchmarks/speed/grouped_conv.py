@@ -15,6 +15,7 @@ import os
 import statistics
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -87,7 +88,7 @@ def rows(shapes, batch: int, scale: int, dtype, calls: int):
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", required=True, metavar="FILE")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE")
     parser.add_argument("--batch", type=int, default=20)
     parser.add_argument("--scale", type=int, default=1, help="divide the sides of the images by this")
     parser.add_argument("--ordinary", action="store_true", help="without groups")

@@ -165,7 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=120, metavar="N", help="of training (default: 120)")
     parser.add_argument("--size", type=int, default=64, metavar="N", help="height and width (default: 64)")
     parser.add_argument("--repeats", type=int, default=3, metavar="N", help="default: 3")
-    parser.add_argument("--output", default=str(OUTPUT), metavar="FILE", help="default: docs/results/processes.json")
+    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help="docs/results/processes.json")
     given = parser.parse_args(arguments)
     cpus = sorted(os.sched_getaffinity(0))
     if len(cpus) < 2:

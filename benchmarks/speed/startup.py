@@ -148,7 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS, help="default: both")
     parser.add_argument("--size", type=int, default=256, metavar="N", help="height and width; default: 256")
     parser.add_argument("--repeats", type=int, default=5, metavar="N", help="default: 5")
-    parser.add_argument("--output", default=str(OUTPUT), metavar="FILE", help="default: docs/results/startup.json")
+    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help="docs/results/startup.json")
     given = parser.parse_args(arguments)
     if given.repeats < 1:
         parser.error("--repeats has to be at least 1")
@@ -160,7 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"image: starts in {row['start_s']} s",
             flush=True,
         )
-        add_row(Path(given.output), RULES, row, IDENTITY)
+        add_row(given.output, RULES, row, IDENTITY)
     return 0
 
 

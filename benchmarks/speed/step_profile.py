@@ -256,7 +256,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--network", choices=MODELS, default=RECOMMENDED, help=f"default: {RECOMMENDED}")
     parser.add_argument("--label", default="as it is", help="what the row is called")
     parser.add_argument("--steps", type=int, default=60, metavar="N", help="steps that are timed, twice (default: 60)")
-    parser.add_argument("--output", default=str(OUTPUT), metavar="FILE", help=f"default: {OUTPUT.relative_to(ROOT)}")
+    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help="docs/results/step_profile.json")
     given = parser.parse_args(arguments)
     if given.steps < 1:
         parser.error("--steps has to be at least 1")
@@ -268,7 +268,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     row = measure(given.steps, given.network, given.label)
     about = {"device": describe_host(threads=1)["cpu"], "kernels": cpu_kernels.available()}
     row |= about | {"package_version": __version__, **provenance()}
-    add_row(Path(given.output), RULES, row, ("network", "label"))
+    add_row(given.output, RULES, row, ("network", "label"))
     print(json.dumps(row, indent=1))
     return 0
 

@@ -129,7 +129,7 @@ def _rates(alpha_bars: np.ndarray, mask_scale: float, device: torch.device) -> l
 
 
 def _cross_entropy_dice(logits: Tensor, truth: Tensor) -> Tensor:
-    """The mean of `ddim_jax.diffusion.losses.cross_entropy_dice` over the batch."""
+    """The mean of `ddim_jax.diffusion.mask_losses.bce_dice.cross_entropy_dice` over the batch."""
     probability = torch.sigmoid(logits)
     overlap, total = (x.sum((1, 2, 3)) for x in (probability * truth, probability + truth))
     dice = (2.0 * overlap + 1.0) / (total + 1.0)

@@ -66,11 +66,10 @@ class Steps:
         """Those of `ranking` that have a score."""
         return [step for step in self.ranking() if read_scores(self.folder(step))[0]]
 
-    def surplus(self, keep_latest: int, keep_best: int) -> list[int]:
-        """The complete steps that are neither among so many of the latest nor among so many of the best."""
-        steps, scored = self.complete(), self.scored()
-        best = scored[-keep_best:] if keep_best else []
-        return sorted(set(steps) - set(steps[-keep_latest:]) - set(best))
+    def surplus(self, keep_latest: int) -> list[int]:
+        """The complete steps that are neither among so many of the latest nor the best."""
+        steps = self.complete()
+        return sorted(set(steps) - set(steps[-keep_latest:]) - set(self.scored()[-1:]))
 
     def damage(self, step: int, leave_out: str | None = None) -> list[str]:
         """The faults of the files of a step outside its folder `leave_out`, a line each.

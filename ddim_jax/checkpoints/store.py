@@ -58,19 +58,17 @@ class CheckpointStore:
 
     Args:
       directory: where the step folders lie; made on the first save.
-      keep_latest: how many of the newest steps stay.
-      keep_best: how many of the steps with the highest "dice" stay besides.
+      keep_latest: how many of the newest steps stay, beside the one with the highest "dice".
 
     Saving is synchronous. An old step is removed only after the new one is complete, so a process killed at any moment
     leaves at least one complete checkpoint once one was written. With several processes every process calls `save`.
     """
 
-    def __init__(self, directory: str | os.PathLike, *, keep_latest: int = 2, keep_best: int = 1):
-        if keep_latest < 1 or keep_best < 0:
-            raise ValueError(f"keep_latest must be >= 1 and keep_best >= 0, not {keep_latest} and {keep_best}")
+    def __init__(self, directory: str | os.PathLike, *, keep_latest: int = 2):
+        if keep_latest < 1:
+            raise ValueError(f"keep_latest must be >= 1, not {keep_latest}")
         self.directory = Path(directory).absolute()  # Orbax refuses relative paths
         self._keep_latest = keep_latest
-        self._keep_best = keep_best
         self._steps = Steps(self.directory)
 
     def steps(self) -> list[int]:
@@ -153,7 +151,7 @@ class CheckpointStore:
                 check_written(self._steps.folder(step), state=state, ema_params=ema_params)
                 write_manifest(self._steps.folder(step))
                 self._steps.remember(step)
-                for old in self._steps.surplus(self._keep_latest, self._keep_best):
+                for old in self._steps.surplus(self._keep_latest):
                     self._steps.forget(old)
                     with may_stay(self._steps.folder(old)):  # the new step is complete, whatever becomes of the old one
                         remove(self._steps.folder(old))

@@ -31,89 +31,104 @@ Line = tuple[str, str, str]
 """A name, what was found, and what to do about it ("" for nothing)."""
 
 
-def run(arguments: list[str] | None = None) -> int:
-    """Prints what the arguments ask for; returns the exit status."""
-    parser = Parser(description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--build-kernels", action="store_true", help="compile the CPU kernels into the cache folder")
-    parser.add_argument("--ckpt", metavar="RUN", help="say what a run, or a file of packed weights, holds instead")
-    parser.add_argument("--data", metavar="DIR", help="say what a folder of images/ and masks/ holds instead")
-    parser.add_argument(
-        "--image-size",
-        type=int,
-        default=64,
-        metavar="N",
-        help="with --data: the data.image_size to train at, in pixels (default: 64)",
-    )
-    # With the names that training has for them too, which its messages tell.
-    about = "with --data, as data.%s of a config"
-    for name, kind in (("labels", "JSON"), ("ignore", "VALUES"), ("window", "CENTRE,WIDTH")):
-        parser.add_argument(
-            f"--{name}", f"--config.data.{name}", type=_literal, metavar=kind, dest=name, help=about % name
-        )
-    parser.add_argument(
-        "--annotators",
-        "--config.data.annotators",
-        type=words,
-        default=(),
-        metavar="NAMES",
-        help=about % "annotators" + ": a,b or numbered",
-    )
-    for name in ("multilabel", "invert", "allow_damaged"):
-        parser.add_argument(
-            f"--{name.replace('_', '-')}", f"--config.data.{name}", action="store_true", dest=name, help=about % name
-        )
-    options = parser.parse_args(arguments)
-    asked = {"--build-kernels": options.build_kernels, "--ckpt": options.ckpt, "--data": options.data}
-    if len(given := [name for name, value in asked.items() if value]) > 1:
-        parser.error(f"{' and '.join(given)} are given; expected one of them, each in a call of its own")
-    of_data = ("image_size", "labels", "ignore", "window", "annotators", "multilabel", "invert", "allow_damaged")
-    given = [f"--{name.replace('_', '-')}" for name in of_data if getattr(options, name) != parser.get_default(name)]
-    if given and options.data is None:
-        parser.error(f"{', '.join(given)} say how --data is looked at; expected --data DIR beside them")
-    with report_input_errors("stopped"):
-        if options.ckpt is not None:
-            lines, is_usable = _checkpoints(options.ckpt)
-            _show(lines)
-            return 0 if is_usable else 1
-        if options.data is not None:
-            import jax
-
-            from ddim_jax.cli.begin import show_log
-            from ddim_jax.data.preflight import examine
-            from ddim_jax.imageio.images import ReadOptions
-            from ddim_jax.labels import Labels
-            from ddim_jax.sampling_options import window
-            from ddim_jax.schema import SCHEMA
-
-            show_log()
-            data = vars(options)
-            SCHEMA["data"]["image_size"].check("--image-size", options.image_size)
-            if options.window is not None:
-                data["window"] = window("--window", options.window)
-            read = Labels.from_config(data), ReadOptions.of(data), options.annotators
-            with saying_once():  # around the lines too: they are made one by one
-                _show(examine(options.data, options.image_size, jax.default_backend(), _cores(), *read))
-            return 0
-        if options.build_kernels:
-            from ddim_jax.ops import cpu_kernels
-
-            print(f"built {printable(cpu_kernels.build())}")
-        _show(_versions())
-        devices = list(_devices())
-        _show(devices)
-        if any(device == "no device" for device, *_ in devices):
-            return 1
-        _show(_kernels())
-        _show(_caches())
-    return 0
-
-
 def _literal(text: str) -> object:
     """The number, list or table that a text is; else the text, which the check of its option refuses."""
     try:
         return ast.literal_eval(text.strip())
     except (SyntaxError, ValueError):
         return text
+
+
+def _as_in_config(name: str, more: str = "", **how: Any) -> dict[str, Any]:
+    return {"help": f"with --data, as data.{name} of a config{more}", **how}
+
+
+_OF_DATA = {
+    "image_size": {
+        "type": int,
+        "default": 64,
+        "metavar": "N",
+        "help": "with --data: the data.image_size to train at, in pixels (default: 64)",
+    },
+    "labels": _as_in_config("labels", type=_literal, metavar="JSON"),
+    "ignore": _as_in_config("ignore", type=_literal, metavar="VALUES"),
+    "window": _as_in_config("window", type=_literal, metavar="CENTRE,WIDTH"),
+    "annotators": _as_in_config("annotators", ": a,b or numbered", type=words, default=(), metavar="NAMES"),
+    "multilabel": _as_in_config("multilabel", action="store_true"),
+    "invert": _as_in_config("invert", action="store_true"),
+    "allow_damaged": _as_in_config("allow_damaged", action="store_true"),
+}
+"""The options of --data by their names in the section `data` of a config, as argparse takes them."""
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Prints what the arguments ask for; returns the exit status."""
+    options = _parse(arguments)
+    with report_input_errors("stopped"):
+        if options.ckpt is not None:
+            lines, is_usable = _checkpoints(options.ckpt)
+            _show(lines)
+            return 0 if is_usable else 1
+        if options.data is not None:
+            _look_at_data(options)
+            return 0
+        return _look_at_machine(options.build_kernels)
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = Parser(description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build-kernels", action="store_true", help="compile the CPU kernels into the cache folder")
+    parser.add_argument("--ckpt", metavar="RUN", help="say what a run, or a file of packed weights, holds instead")
+    parser.add_argument("--data", metavar="DIR", help="say what a folder of images/ and masks/ holds instead")
+    for name, how in _OF_DATA.items():
+        flags = [f"--{name.replace('_', '-')}"]
+        if name != "image_size":  # with the name that training has for it too, which its messages tell
+            flags.append(f"--config.data.{name}")
+        parser.add_argument(*flags, dest=name, **how)
+    options = parser.parse_args(arguments)
+    asked = {"--build-kernels": options.build_kernels, "--ckpt": options.ckpt, "--data": options.data}
+    if len(given := [name for name, value in asked.items() if value]) > 1:
+        parser.error(f"{' and '.join(given)} are given; expected one of them, each in a call of its own")
+    given = [f"--{name.replace('_', '-')}" for name in _OF_DATA if getattr(options, name) != parser.get_default(name)]
+    if given and options.data is None:
+        parser.error(f"{', '.join(given)} say how --data is looked at; expected --data DIR beside them")
+    return options
+
+
+def _look_at_data(options: argparse.Namespace) -> None:
+    import jax
+
+    from ddim_jax.cli.begin import show_log
+    from ddim_jax.data.preflight import examine
+    from ddim_jax.imageio.images import ReadOptions
+    from ddim_jax.labels import Labels
+    from ddim_jax.sampling_options import window
+    from ddim_jax.schema import SCHEMA
+
+    show_log()
+    data = vars(options)
+    SCHEMA["data"]["image_size"].check("--image-size", options.image_size)
+    if options.window is not None:
+        data["window"] = window("--window", options.window)
+    read = Labels.from_config(data), ReadOptions.of(data), options.annotators
+    with saying_once():  # around the lines too: they are made one by one
+        _show(examine(options.data, options.image_size, jax.default_backend(), _cores(), *read))
+
+
+def _look_at_machine(build_kernels: bool) -> int:
+    """Prints what is installed here, after building the kernels if asked to; returns the exit status."""
+    if build_kernels:
+        from ddim_jax.ops import cpu_kernels
+
+        print(f"built {printable(cpu_kernels.build())}")
+    _show(_versions())
+    devices = list(_devices())
+    _show(devices)
+    if any(device == "no device" for device, *_ in devices):
+        return 1
+    _show(_kernels())
+    _show(_caches())
+    return 0
 
 
 def _show(lines: Iterator[Line] | list[Line]) -> None:

@@ -108,7 +108,7 @@ def run(options: argparse.Namespace) -> int:
 
             from ddim_jax.serve.app import create_app
             from ddim_jax.serve.limits import Limits
-            from ddim_jax.serve.network import Network
+            from ddim_jax.serve.network import ServedNetwork
         except ImportError as error:
             raise InputError(f"{error.name} is not installed; {install_command('serve')}") from error
         cache = begin()
@@ -123,7 +123,7 @@ def run(options: argparse.Namespace) -> int:
                 require_sha256=options.require_sha256,
             )
             chosen = segmenter.options(**sampling_arguments(options))
-            networks.append(Network.create(Path(ckpt).name or ckpt, segmenter, options.segments, chosen))
+            networks.append(ServedNetwork.create(Path(ckpt).name or ckpt, segmenter, options.segments, chosen))
         limits = Limits(
             upload_bytes=options.upload_mib * 2**20,
             kept_bytes=options.kept_mib * 2**20,

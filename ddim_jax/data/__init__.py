@@ -1,9 +1,9 @@
 """Image/mask pairs: sources, the input pipeline and augmentation."""
 
-from ddim_jax.data.arrays import Arrays, Selection, check_source, load_arrays, load_selections
+from ddim_jax.data.arrays import Arrays, Selection, check_source, load_selections
 from ddim_jax.data.augmentation import Augmentation, augment
 from ddim_jax.data.derived import with_derived
-from ddim_jax.data.load import GENERATED, configured, has_split, load_dataset
+from ddim_jax.data.load import configured, generated_names, has_split, load_dataset
 from ddim_jax.data.masks import consensus_in_words
 from ddim_jax.data.pipeline import Order, training_batches, training_indices
 from ddim_jax.data.rows import Joined, Subset
@@ -22,7 +22,6 @@ from ddim_jax.data.sources import (
 from ddim_jax.data.unlabelled import Unlabelled, load_unlabelled
 
 __all__ = [
-    "GENERATED",
     "Arrays",
     "Augmentation",
     "Example",
@@ -40,10 +39,10 @@ __all__ = [
     "check_source",
     "configured",
     "consensus_in_words",
+    "generated_names",
     "groups_of",
     "has_split",
     "ids_digest",
-    "load_arrays",
     "load_dataset",
     "load_selections",
     "load_unlabelled",

@@ -13,6 +13,9 @@ from ddim_jax.imageio.label_maps import LabelMapError, UnnamedValuesError, descr
 from ddim_jax.preprocessing import resize_image, resize_mask
 from ddim_jax.runtime.errors import DataError
 
+THREADS = 8
+"""Pairs decoded at once (decoding releases the interpreter's lock); fewer where they are large (`PixelBudget`)."""
+
 
 class Arrays(NamedTuple):
     """Pairs of a split at one size.
@@ -58,21 +61,14 @@ def resized_annotators(example: Example, image_size: int) -> np.ndarray:
     return np.stack([resize_mask(mask, (image_size, image_size)) for mask in example.annotators])
 
 
-def load_arrays(source: Source, image_size: int, *, threads: int = 8) -> Arrays:
-    """Every pair of `source`; see `load_selections`."""
-    return load_selections([Selection(source, range(len(source)))], image_size, threads=threads)[0]
-
-
 def load_selections(
-    selections: Sequence[Selection], image_size: int, *, threads: int = 8, resized_at: Sequence[int] = ()
+    selections: Sequence[Selection], image_size: int, *, resized_at: Sequence[int] = ()
 ) -> list[Arrays]:
     """Reads, checks and resizes pairs of one or more splits, each file once.
 
     Args:
       selections: rows to keep and rows only to check.
       image_size: S, in pixels.
-      threads: number of pairs that are decoded at once (decoding releases the interpreter's lock); fewer where they are
-        large (`PixelBudget`).
       resized_at: as for `facts_of`.
 
     Returns:
@@ -116,7 +112,7 @@ def load_selections(
         for place, row in enumerate(keep):
             places[row].append(place)
         work += [(source, row, arrays, places[row]) for row in places]
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(THREADS) as pool:
         problems = [problem for problem in pool.map(attempt, work) if problem is not None]
     if problems:
         name = selections[0].source.name
@@ -139,6 +135,6 @@ def _said(problems: Sequence[DataError], pairs: int) -> list[str]:
     return [describe_label_maps(maps, pairs), *others]
 
 
-def check_source(*sources: Source, threads: int = 8) -> None:
+def check_source(*sources: Source) -> None:
     """Reads every pair of the sources once and keeps none; see `load_selections`."""
-    load_selections([Selection(source, (), range(len(source))) for source in sources], 1, threads=threads)
+    load_selections([Selection(source, (), range(len(source))) for source in sources], 1)

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from ddim_jax.data import empty_windows, erased
-from ddim_jax.data.arrays import check_source
+from ddim_jax.data.arrays import THREADS, check_source
 from ddim_jax.data.facts import PixelBudget
 from ddim_jax.data.rows import OfRows
 from ddim_jax.data.sources import Example, Source
@@ -55,7 +55,7 @@ class WithDerived(OfRows):
         return example if number < 0 else self.derived[number].of(example)._replace(id=self.ids[index])
 
 
-def with_derived(source: Source, *, windows: float, erasures: float, side: int, seed: int, threads: int = 8) -> Source:
+def with_derived(source: Source, *, windows: float, erasures: float, side: int, seed: int) -> Source:
     """The source with images without a structure made of its own; itself where none are wanted.
 
     Images are read in a drawn order until enough of them have given one of each kind.
@@ -67,17 +67,16 @@ def with_derived(source: Source, *, windows: float, erasures: float, side: int, 
         down, are repaired beside their structures.
       side: height and width in pixels that images are trained at.
       seed: of the run; the same gives the same images.
-      threads: images that are read at once.
 
     Raises:
       DataError: pairs cannot be read; all of them are collected, up to ten are named.
     """
     window = functools.partial(empty_windows.find_window, seed=seed)
-    found = [*_found(source, window, round(windows * len(source)), empty_windows.STREAM, seed, threads)]
+    found = [*_found(source, window, round(windows * len(source)), empty_windows.STREAM, seed)]
     wanted = round(erasures * len(source))
     for mark, count in ((erased.ERASED, wanted), (erased.REPAIRED, wanted // 2)):
         repair = functools.partial(erased.find_repair, side=side, seed=seed, mark=mark)
-        found += _found(source, repair, count, erased.STREAMS[mark], seed, threads)
+        found += _found(source, repair, count, erased.STREAMS[mark], seed)
     return WithDerived(source, found) if found else source
 
 
@@ -87,7 +86,6 @@ def _found(
     wanted: int,
     stream: int,
     seed: int,
-    threads: int,
 ) -> Iterator[Derived]:
     """Yields those of one kind, as many as are wanted or can be found."""
     if not wanted:
@@ -99,10 +97,10 @@ def _found(
             return find(source[row], row)
 
     order = np.random.Generator(np.random.Philox(key=np.array([seed, stream - 1], np.uint64))).permutation(len(source))
-    with ThreadPoolExecutor(threads) as pool:
-        for first in range(0, len(order), 4 * threads):
+    with ThreadPoolExecutor(THREADS) as pool:
+        for first in range(0, len(order), 4 * THREADS):
             try:
-                made = list(pool.map(one, order[first : first + 4 * threads].tolist()))
+                made = list(pool.map(one, order[first : first + 4 * THREADS].tolist()))
             except DataError:
                 check_source(source)  # names all that cannot be read
                 raise

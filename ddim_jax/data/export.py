@@ -10,7 +10,7 @@ import os
 import numpy as np
 from PIL import Image
 
-from ddim_jax.data.load import GENERATED, load_dataset
+from ddim_jax.data.load import generated_names, load_dataset
 from ddim_jax.data.sources import SPLITS, Source
 from ddim_jax.runtime.atomic import atomic_path, make_folder
 from ddim_jax.runtime.errors import InputError, report_input_errors
@@ -49,7 +49,7 @@ def export_pairs(source: Source, output_dir: str | os.PathLike) -> None:
 def main() -> None:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", required=True, metavar="DIR", help="where images/ and masks/ go")
-    parser.add_argument("--dataset", default="phantom", choices=GENERATED)
+    parser.add_argument("--dataset", default="phantom", choices=generated_names())
     parser.add_argument("--split", default="test", choices=SPLITS)
     parser.add_argument("--count", type=int, default=8, metavar="N")
     parser.add_argument("--size", type=int, default=64, metavar="PIXELS")

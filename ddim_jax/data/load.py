@@ -16,8 +16,10 @@ from ddim_jax.runtime.cache_folder import cache_folder
 from ddim_jax.runtime.errors import ConfigError
 from ddim_jax.runtime.remote import local_path
 
-GENERATED = ("phantom", "ambiguous")
-"""Data sets without files."""
+
+def generated_names() -> tuple[str, ...]:
+    """The names of the data sets without files: their functions have an attribute `generated` that is true."""
+    return tuple(name for name, load in DATASETS.items() if getattr(load, "generated", False))
 
 
 def load_dataset(name: str, split: str, **given: Any) -> Source:

@@ -1,4 +1,4 @@
-"""The overlap loss that segmentation networks are trained with, ignored pixels, and the weight of each timestep."""
+"""Parts of losses: their names, the mask that logits stand for, ignored pixels, and the weight of each timestep."""
 
 from collections.abc import Iterator
 
@@ -24,37 +24,6 @@ class LossNames:
         return name == MSE or name in LOSSES
 
 
-def cross_entropy_dice(logits: jax.Array, x0: jax.Array, labels: Labels = Labels()) -> jax.Array:
-    """Cross-entropy (mean over the pixels) plus 1 - soft Dice (mean over the classes) of each example.
-
-    Binary for one class and for classes that may overlap, a logit for each; softmax for exclusive ones. The background
-    has no Dice. Pixels that are ignored are in neither.
-
-    Args:
-      logits: float32 [batch, H, W, C] of "this pixel is of that channel".
-      x0: the truth, the shape of `logits`, as `ddim_jax.preprocessing.normalise_mask` makes it.
-      labels: the classes.
-
-    Returns:
-      float32 [batch].
-    """
-    truth, valid = (x0 + 1.0) / 2.0, valid_pixels(x0, labels)
-    if labels.exclusive:
-        log_probability = jax.nn.log_softmax(logits)
-        entropy = -jnp.sum(truth * log_probability, axis=-1, keepdims=True)
-        probability, truth = jnp.exp(log_probability)[..., 1:], truth[..., 1:]
-    else:
-        # optax.sigmoid_binary_cross_entropy, written out: segmenting does not import optax, which takes long.
-        entropy = jnp.maximum(logits, 0.0) - logits * truth + jnp.log1p(jnp.exp(-jnp.abs(logits)))
-        probability = jax.nn.sigmoid(logits)
-    if valid is not None:
-        probability, truth = probability * valid, truth * valid
-    overlap = _sum_over_pixels(probability * truth)
-    # The 1 in both places makes an empty mask met by an empty prediction a Dice of one instead of 0/0.
-    dice = (2.0 * overlap + 1.0) / (_sum_over_pixels(probability) + _sum_over_pixels(truth) + 1.0)
-    return mean_over_pixels(entropy, valid) + 1.0 - jnp.mean(dice, axis=-1)
-
-
 def mask_of_logits(logits: jax.Array, labels: Labels = Labels()) -> jax.Array:
     """The estimate of x_0 in [-1, 1] whose probability is the sigmoid or, of exclusive classes, the softmax."""
     if labels.exclusive:
@@ -70,12 +39,12 @@ def valid_pixels(x0: jax.Array, labels: Labels) -> jax.Array | None:
 def mean_over_pixels(values: jax.Array, valid: jax.Array | None) -> jax.Array:
     """The mean of [batch, H, W, C] over the pixels that count and the channels: [batch]; 0 where none counts."""
     if valid is None:
-        return jnp.mean(_sum_over_pixels(values), axis=-1) / (values.shape[1] * values.shape[2])
+        return jnp.mean(sum_over_pixels(values), axis=-1) / (values.shape[1] * values.shape[2])
     pixels = jnp.maximum(jnp.sum(valid, axis=(1, 2, 3)), 1.0)
-    return jnp.mean(_sum_over_pixels(values * valid), axis=-1) / pixels
+    return jnp.mean(sum_over_pixels(values * valid), axis=-1) / pixels
 
 
-def _sum_over_pixels(values: jax.Array) -> jax.Array:
+def sum_over_pixels(values: jax.Array) -> jax.Array:
     """[batch, H, W, C] -> [batch, C], as a product with ones.
 
     A sum is joined by XLA with the logarithm before it, and on a CPU that takes ten times as long.

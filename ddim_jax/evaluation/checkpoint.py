@@ -9,7 +9,7 @@ from typing import Any
 from absl import logging
 
 from ddim_jax.checkpoints.weights import TRAINED_IN
-from ddim_jax.data import GENERATED, Source, configured, has_split, ids_digest, load_dataset
+from ddim_jax.data import Source, configured, generated_names, has_split, ids_digest, load_dataset
 from ddim_jax.data.discovery import images_and_masks, listed
 from ddim_jax.data.facts import image_digest
 from ddim_jax.data.options import NoFolder
@@ -202,7 +202,7 @@ def _elsewhere(segmenter: Segmenter, root: Path, split: str | None, data: Mappin
     about = configured(data) | {"root": root}
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; expected a folder with images/ and masks/ in it.")
-    if data["name"] in GENERATED or all(images_and_masks(root)):
+    if data["name"] in generated_names() or all(images_and_masks(root)):
         about["name"] = "folder"
     if about["name"] != "folder":
         about |= {"annotators": ()}

@@ -28,7 +28,7 @@ _OF_SOURCE = ("window", "invert")
 FILES = ("per_image.csv", "per_volume.csv", *(f"figures/{figure}.png" for figure in FIGURES), "metrics.json")
 
 
-class Work(NamedTuple):
+class EvaluationPlan(NamedTuple):
     """The arguments of `evaluate`, checked and resolved.
 
     Attributes:
@@ -80,7 +80,7 @@ def planned(
     calibrate: float | None,
     batch_size: int | None,
     **given: Any,
-) -> Work:
+) -> EvaluationPlan:
     """Checks the arguments of `evaluate`; errors as there."""
     output_dir = Path(local_path(output_dir, "output_dir"))
     unread = [name for name in (*NOT_TAKEN, *_OF_SOURCE) if given.get(name) is not None]
@@ -123,7 +123,7 @@ def planned(
     batch_size = first.batch_size(options, batch_size, len(chosen))
     if subset.note:
         logging.warning("%s: %s", source.name, subset.note)
-    return Work(
+    return EvaluationPlan(
         members,
         source,
         chosen,

@@ -11,7 +11,7 @@ import numpy as np
 import ddim_jax
 from ddim_jax.evaluation.calibrating import Judgement
 from ddim_jax.evaluation.intervals import summarise_bounds, summarise_unlikeness
-from ddim_jax.evaluation.plan import Work
+from ddim_jax.evaluation.plan import EvaluationPlan
 from ddim_jax.evaluation.reading import Pictures
 from ddim_jax.evaluation.scoring import ImageResult
 from ddim_jax.evaluation.summary import rules, summarise
@@ -20,7 +20,7 @@ from ddim_jax.sampling_options import SamplingOptions
 
 
 def metrics_of(
-    work: Work,
+    work: EvaluationPlan,
     pictures: Pictures,
     results: Sequence[ImageResult],
     seconds: Sequence[Sequence[float]],
@@ -56,7 +56,7 @@ def metrics_of(
     }
 
 
-def _scored(work: Work) -> str:
+def _scored(work: EvaluationPlan) -> str:
     """The images that are scored, in words; their folder by its name, which says less than a path."""
     name, count = work.source.name, len(work.source)
     division = getattr(work.source, "division", None)

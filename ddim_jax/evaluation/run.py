@@ -16,7 +16,7 @@ from ddim_jax.data.facts import image_digest
 from ddim_jax.data.pixels import read_trained_on
 from ddim_jax.evaluation.calibrating import Judgement
 from ddim_jax.evaluation.figures import draw_figures
-from ddim_jax.evaluation.plan import FILES, Work, planned
+from ddim_jax.evaluation.plan import FILES, EvaluationPlan, planned
 from ddim_jax.evaluation.reading import Pictures, read_all
 from ddim_jax.evaluation.record import metrics_of
 from ddim_jax.evaluation.scoring import ImageResult, score_image
@@ -124,14 +124,14 @@ def evaluate(
     return metrics
 
 
-def _judgement(work: Work) -> Judgement:
+def _judgement(work: EvaluationPlan) -> Judgement:
     """The calibration that there is; of folds, and where one is about to be made, none."""
     if work.of_folds:
         return Judgement(why_not_calibrated=_FOLDS, why_not_judged=_FOLDS)
     return Judgement.kept(work.first, work.options) if work.calibrate is None else Judgement()
 
 
-def _read(work: Work, bar: Progress) -> Pictures:
+def _read(work: EvaluationPlan, bar: Progress) -> Pictures:
     """Reads all images; those that were trained on are told of, and not calibrated on."""
     trained_on = None if work.of_folds or work.split == "train" else _trained_on(work.first)
     resized_to = work.first.image_size if work.options.size == "model" else None
@@ -153,7 +153,7 @@ def _read(work: Work, bar: Progress) -> Pictures:
 
 
 def _scored(
-    work: Work, pictures: Pictures, judgement: Judgement, bar: Progress
+    work: EvaluationPlan, pictures: Pictures, judgement: Judgement, bar: Progress
 ) -> tuple[list[ImageResult], list[list[float]]]:
     """The numbers of every image, of folds each by its own checkpoint; and for each the seconds that sampling took."""
     score = functools.partial(
@@ -174,7 +174,7 @@ def _scored(
 
 
 def _written(
-    work: Work,
+    work: EvaluationPlan,
     pictures: Pictures,
     results: Sequence[ImageResult],
     metrics: dict[str, Any],
@@ -207,7 +207,7 @@ def _trained_on(segmenter: Segmenter) -> frozenset[str] | None:
 
 def _score_all(
     segmenter: Segmenter,
-    work: Work,
+    work: EvaluationPlan,
     pictures: Pictures,
     rows: Sequence[int],
     score: Callable[..., ImageResult],

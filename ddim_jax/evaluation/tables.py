@@ -2,7 +2,7 @@
 
 import csv
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.markup import escape
@@ -70,72 +70,82 @@ def write_per_image(
 
 def summary_table(metrics: dict[str, Any]) -> Table:
     """A table of the protocols for the terminal, made of what is in `metrics.json`."""
+    own = metrics.get("protocol", "mean")  # the one that the checkpoint's masks are made with; of earlier files unsaid
+    protocols = sorted(PROTOCOLS, key=lambda name: name != own)
+    table = Table(title=_title(metrics), caption=_caption(metrics))
+    table.add_column("measure")
+    for name in protocols:
+        table.add_column(f"{name} ({cut_in_words(metrics['protocols'][name]['threshold'])})", justify="right")
+    for label, cells in _rows([metrics["protocols"][name] for name in protocols], metrics.get("volumes")):
+        table.add_row(label, *cells)
+    for label, cell in _rows_of_mean(metrics):
+        table.add_row(label, *(cell if name == "mean" else "" for name in protocols))
+    return table
+
+
+def _title(metrics: dict[str, Any]) -> str:
     size = {"model": "resized", "native": "native size", "tiles": "in tiles"}[metrics["size"]]
+    of_folds = f" of {metrics['folds']} folds" if metrics.get("folds") else ""
+    return (
+        f"{escape(metrics['dataset'])} {metrics['split']}: {quantity(metrics['images'], 'image')}{of_folds}, "
+        f"{samples_in_words(metrics)} x {quantity(metrics['steps'], 'step')}, "
+        f"fused by {metrics['ensemble']}, {size}"
+    )
+
+
+def _caption(metrics: dict[str, Any]) -> str:
     scored = "each image's own size" if metrics["resolution"] == "native" else "the working size"
     count = metrics.get("groups", metrics["images"])  # earlier files do not say the groups
     kind, of_groups = ("image", "") if count == metrics["images"] else ("group", f" of {quantity(count, 'group')}")
-    few = f"\n{quantity(count, kind)}: too few for the means to say much" if count < FEW else ""
+    text = f"scored: {escape(metrics['scored'])}\n" if metrics.get("scored") else ""  # of earlier files unsaid
+    text += f"scored at {scored}; mean over images [95% interval{of_groups}]; hd95 in pixels; 80% kept: without "
+    text += "the most doubtful images"
+    text += f"\n{quantity(count, kind)}: too few for the means to say much" if count < FEW else ""
     if metrics.get("hypotheses"):
-        few += f"\nthe truth is the consensus of {metrics['hypotheses']['annotators']} annotators"
+        text += f"\nthe truth is the consensus of {metrics['hypotheses']['annotators']} annotators"
         if consensus := metrics["hypotheses"].get("consensus"):  # earlier files do not say it
-            few += f": {consensus}"
-    of_folds = f" of {metrics['folds']} folds" if metrics.get("folds") else ""
-    table = Table(
-        title=f"{escape(metrics['dataset'])} {metrics['split']}: {quantity(metrics['images'], 'image')}{of_folds}, "
-        f"{samples_in_words(metrics)} x {quantity(metrics['steps'], 'step')}, "
-        f"fused by {metrics['ensemble']}, {size}",
-        caption=(f"scored: {escape(metrics['scored'])}\n" if metrics.get("scored") else "")  # of earlier files unsaid
-        + f"scored at {scored}; mean over images [95% interval{of_groups}]; hd95 in pixels; 80% kept: without "
-        "the most doubtful images"
-        + few
-        + _lost(metrics)
-        + (f"\n{escape(metrics['note'])}" if metrics.get("note") else ""),
-    )
-    table.add_column("measure")
-    own = metrics.get("protocol", "mean")  # the one that the checkpoint's masks are made with; of earlier files unsaid
-    protocols = sorted(PROTOCOLS, key=lambda name: name != own)
-    for name in protocols:
-        table.add_column(f"{name} ({cut_in_words(metrics['protocols'][name]['threshold'])})", justify="right")
-    for measure in metrics["protocols"]["mean"]["per_image"]:
-        values = [metrics["protocols"][name]["per_image"][measure] for name in protocols]
+            text += f": {consensus}"
+    return text + _lost(metrics) + (f"\n{escape(metrics['note'])}" if metrics.get("note") else "")
+
+
+def _rows(protocols: Sequence[dict[str, Any]], volumes: int | None) -> Iterator[tuple[str, list[str]]]:
+    """Labels, and for each a cell of each protocol; `volumes` is None in files of earlier versions, and without any."""
+    for measure in protocols[0]["per_image"]:
+        values = [protocol["per_image"][measure] for protocol in protocols]
         digits = 4 if all(value["high"] <= 1 for value in values) else 2
-        table.add_row(escape(measure), *(_cell(value, digits) for value in values))
-    for one in metrics["protocols"]["mean"].get("classes", ()):
-        values = [metrics["protocols"][name]["classes"][one]["per_image"]["dice"] for name in protocols]
-        table.add_row(f"dice, {escape(one)}", *map(_cell, values))
-    if volumes := metrics.get("volumes"):  # files of earlier versions do not say them
-        found = [metrics["protocols"][name]["per_volume"]["dice"] for name in protocols]
+        yield escape(measure), [_cell(value, digits) for value in values]
+    classes = protocols[0].get("classes", ())
+    for one in classes:
+        yield f"dice, {escape(one)}", [_cell(protocol["classes"][one]["per_image"]["dice"]) for protocol in protocols]
+    if volumes:
         of_volumes = quantity(volumes, "volume")
-        table.add_row(f"dice, {of_volumes}", *map(_cell, found))
-        for one in metrics["protocols"]["mean"].get("classes", ()):
-            values = [metrics["protocols"][name]["classes"][one]["per_volume"]["dice"] for name in protocols]
-            table.add_row(f"dice, {escape(one)}, {of_volumes}", *map(_cell, values))
-    table.add_row("dice, pooled", *(f"{metrics['protocols'][name]['pooled']['dice']:.4f}" for name in protocols))
+        yield f"dice, {of_volumes}", [_cell(protocol["per_volume"]["dice"]) for protocol in protocols]
+        for one in classes:
+            found = [protocol["classes"][one]["per_volume"]["dice"] for protocol in protocols]
+            yield f"dice, {escape(one)}, {of_volumes}", [_cell(value) for value in found]
+    yield "dice, pooled", [f"{protocol['pooled']['dice']:.4f}" for protocol in protocols]
+
+
+def _rows_of_mean(metrics: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Labels and cells of what the protocol "mean" alone has."""
     hypotheses = metrics.get("hypotheses") or {"per_image": {}}  # of one truth, and of earlier versions, there are none
     for measure, value in hypotheses["per_image"].items():
-        cell = _cell(value)
-        label = f"{measure}, {hypotheses['annotators']} annotators"
-        table.add_row(escape(label), *(cell if name == "mean" else "" for name in protocols))
-    for label, value in (
-        ("calibration error", metrics["calibration"]["ece"]),
-        ("dice, 80% kept", metrics["risk_coverage"]["kept_dice"]),
-    ):
-        table.add_row(label, *(f"{value:.4f}" if name == "mean" else "" for name in protocols))
+        yield escape(f"{measure}, {hypotheses['annotators']} annotators"), _cell(value)
+    yield "calibration error", f"{metrics['calibration']['ece']:.4f}"
+    yield "dice, 80% kept", f"{metrics['risk_coverage']['kept_dice']:.4f}"
     bounds = metrics.get("bounds", {"classes": {}})  # files of earlier versions have none
+    here = " (calibrated on these)" if bounds.get("same_pictures") else ""
     for one, found in bounds["classes"].items():
+        whose = f", {escape(one)}" if len(bounds["classes"]) > 1 else ""
         for name, label in (("area", "area interval holds"), ("dice_low", "lowest dice holds")):
             if name in found:
-                part = found[name]
-                cell = rf"{part['coverage']:.4f} \[{part['low']:.4f}, {part['high']:.4f}]"
-                whose = f", {escape(one)}" if len(bounds["classes"]) > 1 else ""
-                whose += " (calibrated on these)" if bounds["same_pictures"] else ""
-                table.add_row(label + whose, *(cell if name == "mean" else "" for name in protocols))
-    unlike = metrics.get("unlikeness", {})
-    if "share" in unlike:
-        cell = rf"{unlike['share']:.4f} \[{unlike['low']:.4f}, {unlike['high']:.4f}]"
-        whose = " (calibrated on these)" if bounds.get("same_pictures") else ""
-        table.add_row("unlike images" + whose, *(cell if name == "mean" else "" for name in protocols))
-    return table
+                yield f"{label}{whose}{here}", _share(found[name], "coverage")
+    if "share" in metrics.get("unlikeness", {}):
+        yield f"unlike images{here}", _share(metrics["unlikeness"], "share")
+
+
+def _share(found: dict[str, float], name: str) -> str:
+    return rf"{found[name]:.4f} \[{found['low']:.4f}, {found['high']:.4f}]"
 
 
 def samples_in_words(metrics: dict[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib
-import json
 import logging
 import sys
 import zipfile
@@ -169,14 +168,3 @@ FORMATS = {
     "onnx": Format(".onnx", _write_onnx, _run_onnx),
     "openvino": Format(".xml", _write_openvino, _run_openvino, beside=(".bin",)),
 }
-
-
-def read_about(path: Path) -> dict[str, Any]:
-    """The metadata of an exported file; the tests and `docs/how-to/export.md` read them alike."""
-    if path.suffix == ".zip":
-        with zipfile.ZipFile(path) as archive:
-            return json.loads(archive.read(_METADATA))
-    if path.suffix == ".xml":
-        return json.loads(openvino().Core().read_model(str(path)).get_rt_info([ABOUT]).astype(str))
-    session = needed("onnxruntime", "export").InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return json.loads(session.get_modelmeta().custom_metadata_map[ABOUT])

@@ -24,9 +24,9 @@ APART = "share SeriesInstanceUID and differ in"
 def group_series(paths: Iterable[str]) -> tuple[list[list[str]], dict[str, str], str]:
     """Groups DICOM files into series of slices.
 
-    Files are of one series if they lie in one folder (or archive), share SeriesInstanceUID and what `differences`
-    compares, and each has a position and one frame. Others, such as the views of an X-ray, are images by themselves;
-    so is what cannot be read, which reading will say.
+    Files are of one series if they lie in one folder (or archive), share SeriesInstanceUID and what
+    `series_differences` compares, and each has a position and one frame. Others, such as the views of an X-ray, are
+    images by themselves; so is what cannot be read, which reading will say.
 
     Args:
       paths: of DICOM files.
@@ -178,7 +178,7 @@ _ATTRIBUTES = {
 }
 
 
-def differences(one: "Dataset", other: "Dataset") -> list[str]:
+def series_differences(one: "Dataset", other: "Dataset") -> list[str]:
     """The attributes that keep two files from being slices of one volume, [] where they can be.
 
     They are the patient, the study, the frame of reference and the size; orientation and spacing of pixels but for what

@@ -9,7 +9,7 @@ import numpy as np
 from ddim_jax.imageio import dicom
 from ddim_jax.imageio.archives import open_binary, size_of
 from ddim_jax.imageio.dicom_geometry import drop_unreadable, orientation, position
-from ddim_jax.imageio.dicom_grouping import differences
+from ddim_jax.imageio.dicom_grouping import series_differences
 from ddim_jax.runtime.errors import DataError
 from ddim_jax.runtime.values import quantity
 
@@ -66,7 +66,7 @@ def in_order(files: Sequence[Path], headers: list["Dataset"], remarks: list[str]
     """The files in the order of their positions along the normal of the slices; of missing ones there is a remark.
 
     Raises:
-      DataError: two are at one place, or are not of one volume (`differences`); the files are named.
+      DataError: two are at one place, or are not of one volume (`series_differences`); the files are named.
     """
     along = []
     for file, header in zip(files, headers, strict=True):
@@ -76,7 +76,7 @@ def in_order(files: Sequence[Path], headers: list["Dataset"], remarks: list[str]
                 raise DataError(
                     f"{file}: has no position (ImagePositionPatient), so its place in the series is unknown."
                 )
-            if unlike := differences(headers[0], header):
+            if unlike := series_differences(headers[0], header):
                 raise DataError(
                     f"{file}: differs from {files[0]} in {', '.join(unlike)}; expected slices of one volume. Segment "
                     "them separately."

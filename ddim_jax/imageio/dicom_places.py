@@ -70,7 +70,9 @@ def as_sources(headers: list["Dataset"], stack: DicomStack) -> tuple[list["Datas
     if stack.count > 1:
         return [_with_made_up_places(headers[0], stack.count, measures(spacing or [1.0, 1.0], thickness or 1.0))], None
     # Of a class that needs neither several frames nor a frame of reference.
-    header = _with(_without(headers[0], "FrameOfReferenceUID"), {"SOPClassUID": _ONE_FRAME})
+    header = _copied(headers[0])
+    header.pop("FrameOfReferenceUID", None)
+    header.SOPClassUID = _ONE_FRAME
     return [header], measures(spacing or [1.0, 1.0], thickness or 1.0)
 
 
@@ -111,14 +113,6 @@ def _copied(header: "Dataset") -> "Dataset":
     other = library("pydicom").Dataset()
     other.update(header)
     return other
-
-
-def _without(header: "Dataset", name: str) -> "Dataset":
-    if name not in header:
-        return header
-    header = _copied(header)
-    del header[name]
-    return header
 
 
 def _with(header: "Dataset", attributes: dict[str, Any]) -> "Dataset":

@@ -14,7 +14,7 @@ import numpy as np
 from ddim_jax.imageio.archives import open_binary
 from ddim_jax.imageio.dicom import library
 from ddim_jax.imageio.images import AGAIN
-from ddim_jax.imageio.signatures import told_of
+from ddim_jax.imageio.signatures import suffix_of_content, told_of
 from ddim_jax.runtime.errors import DataError
 
 _HEADER_BYTES = 2**20
@@ -54,9 +54,8 @@ def read_header(path: Path) -> Any:
     elif sizes & {540} and len(start) == 540:
         header = nibabel.Nifti2Header.from_fileobj(io.BytesIO(start))
     else:
-        raise DataError(
-            f"{path}: is no NIfTI file{told_of(start)}; expected a header of 348 bytes (NIfTI-1) or 540 (NIfTI-2)."
-        )
+        told = "" if suffix_of_content(start) == ".nii" else told_of(start)  # one that is cut in its header
+        raise DataError(f"{path}: is no NIfTI file{told}; expected a header of 348 bytes (NIfTI-1) or 540 (NIfTI-2).")
     if header["magic"].item()[:3] not in (b"n+1", b"n+2"):
         raise DataError(f"{path}: its values are in another file (.img), expected them in one .nii file.")
     if not 348 <= float(header["vox_offset"]) <= _HEADER_BYTES:

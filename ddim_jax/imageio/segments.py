@@ -143,7 +143,7 @@ def _places(path: str | os.PathLike, header: "Dataset", count: int, slices: Sequ
         if len(set(references)) > 1 or (alone and np.ptp(alone, axis=0).max() > _SAME_PLACE):
             raise DataError(f"{path}: holds masks of several images, expected of one.")
         for frame in range(count if slices else 0):
-            check_place(path, header, frame, slices[0])
+            check_lies_on(path, header, frame, slices[0])
         return [0] * count
     known = {(str(own.get("SOPInstanceUID", "")), frame + 1): number for number, (_, own, frame) in enumerate(slices)}
     placed = [(number, place) for number, (_, *own) in enumerate(slices) if (place := _place(*own))]
@@ -157,12 +157,12 @@ def _places(path: str | os.PathLike, header: "Dataset", count: int, slices: Sequ
             raise DataError(
                 f"{path}: frame {frame + 1} is of an image that is not among {slices[0].path} and its like."
             )
-        check_place(path, header, frame, slices[number])
+        check_lies_on(path, header, frame, slices[number])
         found.append(number)
     return found
 
 
-def check_place(path: str | os.PathLike, header: "Dataset", frame: int, picture: Slice) -> None:
+def check_lies_on(path: str | os.PathLike, header: "Dataset", frame: int, picture: Slice) -> None:
     """Refuses a frame of a mask whose header gives it other pixels than its image's; what one lacks is not compared.
 
     Raises:

@@ -19,7 +19,7 @@ from ddim_jax.inference.results import Results
 from ddim_jax.inference.segmenter import Segmenter
 from ddim_jax.inference.stream import Stream
 from ddim_jax.inference.unlikeness import is_unlike
-from ddim_jax.inference.work import Work, check_earlier_kinds, plan_work
+from ddim_jax.inference.work import SegmentationPlan, check_earlier_kinds, plan_work
 from ddim_jax.runtime.errors import InputError
 from ddim_jax.sampling_options import SamplingOptions
 
@@ -153,18 +153,17 @@ def segment_files(
         # An image's name may depend on what is done already, its process does not.
         named = zip(work.jobs, name_jobs(work.jobs, index.is_of), strict=True)
         own = [job for planned, job in named if work.process.owns(planned.name)]
-        todo = [job for job in own if not index.is_done(job, work.kinds, work.context.segments, allow_damaged)]
+        todo = [job for job in own if not index.is_done(job, work.kinds, work.context.segments, work.allow_damaged)]
         refuse_strangers(work.output_dir, todo, work.kinds, index)
         check_earlier_kinds(work, todo, index)
         if work.judges:
             anew = {job.name for job in todo}
             for job in own:
                 if job.name not in anew:
-                    told.judge(job.source, index.earlier(job.name))
+                    told.judge(job.source, index.record(job.name))
         if todo:
             remove_list(work.output_dir, replaced=flag_uncertain is not None)
-        results = Results(segmenter, work.output_dir, index, work.kinds, work.context)
-        stream = Stream(segmenter, todo, results, work.context.options, prefetch, allow_damaged, work.batch_size)
+        stream = Stream(segmenter, work, todo, Results(segmenter, work, index))
         _segment(stream, index, told, _bar(progress, len(todo)))
         _check_there(work, own, told, index)
         if flag_uncertain is not None:
@@ -217,7 +216,7 @@ def _segment(stream: Stream, index: Index, told: _Told, bar: contextlib.Abstract
                 index.add(record)
                 line = record
             else:
-                line = index.earlier(record["name"])
+                line = index.record(record["name"])
             told.slices[record["name"]] = record.get("slices", 1)
             told.notes.update(note_parts(note)[0] for note in record.get("notes", ()))
             if record["status"] == "failed":
@@ -227,14 +226,16 @@ def _segment(stream: Stream, index: Index, told: _Told, bar: contextlib.Abstract
             advance()
 
 
-def _check_there(work: Work, own: Sequence[Job], told: _Told, index: Index) -> None:
+def _check_there(work: SegmentationPlan, own: Sequence[Job], told: _Told, index: Index) -> None:
     """Refuses to end as if all were done where somebody removed results meanwhile."""
     unread = {file for file, _ in told.failed}
     gone = [
         job
         for job in own
         if job.source not in unread
-        and not index.has_results(job, {"slices": told.slices.get(job.name) or index.slices(job.name)}, work.kinds)
+        and not index.has_results(
+            job, {"slices": told.slices.get(job.name) or index.record(job.name).get("slices", 1)}, work.kinds
+        )
     ]
     if gone:
         place = work.output_dir / gone[0].output(work.kinds[0])

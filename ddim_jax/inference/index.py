@@ -96,7 +96,7 @@ class Index:
                 read_lines(folder / INDEX, self._lines)
                 end, _ = read_lines(own, self._lines)
                 os.truncate(own, end)  # or the next line would be written behind a torn one
-            kinds = {kind for name in self._lines for kind in self.kinds(name)}
+            kinds = {kind for name in self._lines for kind in self.record(name).get("outputs", ())}
             unknown = sorted(kind for kind in kinds if kind not in WRITERS)
             if unknown:
                 raise InputError(
@@ -117,7 +117,7 @@ class Index:
         """
         if self._is_result(job.source):
             raise InputError(f"{job.source} is a result of an earlier run, not an image; use another output folder")
-        record = self._record(job.name)
+        record = self.record(job.name)
         if (outputs := record.get("outputs")) and record["file"] != job.source:
             place = self._folder / job.output(outputs[0], record.get("slices", 1))
             raise InputError(f"{place} belongs to {record['file']}, not to {job.source}; use another output folder")
@@ -144,30 +144,23 @@ class Index:
                 return False
         return True
 
+    def record(self, name: str) -> dict[str, Any]:
+        """The line that an earlier run left of this name; empty where there is none."""
+        line = self._lines.get(name)
+        return {} if line is None else json.loads(line)
+
     def is_of(self, name: str, source: str) -> bool:
         """Returns True if an earlier run gave this name to this image."""
-        return self._record(name).get("file") == source
-
-    def kinds(self, name: str) -> tuple[str, ...]:
-        """The kinds of results an earlier run left for this name."""
-        return tuple(self._record(name).get("outputs", ()))
-
-    def slices(self, name: str) -> int:
-        """The number of slices of which an earlier run left results of this name, 1 for an image."""
-        return self._record(name).get("slices", 1)
+        return self.record(name).get("file") == source
 
     def written(self, job: Job) -> dict[str, Any]:
         """The fields of the line of this name that tell which results are there: outputs, output_bytes and slices."""
-        record = self._record(job.name)
+        record = self.record(job.name)
         return {field: record[field] for field in ("outputs", "output_bytes", "slices") if field in record}
-
-    def earlier(self, name: str) -> dict[str, Any]:
-        """The line that an earlier run left of this name; empty where there is none."""
-        return self._record(name)
 
     def changed(self, name: str, state: FileState) -> bool:
         """Returns True unless an earlier run recorded this state of the files of that name."""
-        return not state.is_recorded(self._record(name))
+        return not state.is_recorded(self.record(name))
 
     def claim(self, job: Job, kinds: Iterable[str], slices: int = 1) -> None:
         """Writes down, as far as the disk, that the results of an image are about to be written; from any thread.
@@ -178,7 +171,7 @@ class Index:
         Raises:
           InputError: as `add`; nothing is to be written then.
         """
-        state = recorded_state(self._record(job.name))
+        state = recorded_state(self.record(job.name))
         record = {"name": job.name, "file": job.source, **state.fields()}
         record |= {"status": "failed", "reason": _KILLED, "outputs": list(kinds), "slices": slices}
         self._lines[job.name] = self._append(record)
@@ -252,17 +245,16 @@ class Index:
     def _alone(self) -> contextlib.AbstractContextManager:
         return locked(self._folder / _LOCK, required=self._required)
 
-    def _record(self, name: str) -> dict:
-        line = self._lines.get(name)
-        return {} if line is None else json.loads(line)
-
     def _is_result(self, source: str) -> bool:
         below = os.path.join(self._folder, "")
         if not source.startswith(below):
             return False
         relative = source.removeprefix(below)
         ends = ((kind, f"_{kind}{writer.suffix}") for kind, writer in WRITERS.items())
-        return any(relative.endswith(end) and kind in self.kinds(relative.removesuffix(end)) for kind, end in ends)
+        return any(
+            relative.endswith(end) and kind in self.record(relative.removesuffix(end)).get("outputs", ())
+            for kind, end in ends
+        )
 
 
 def has_doubt(record: Mapping[str, Any]) -> bool:

@@ -12,7 +12,7 @@ from ddim_jax.imageio.stacks import may_be_stack
 from ddim_jax.inference.file_state import FileState
 from ddim_jax.inference.jobs import Job
 from ddim_jax.inference.segmenter import Segmenter
-from ddim_jax.inference.source import Source
+from ddim_jax.inference.sliced_image import SlicedImage
 from ddim_jax.preprocessing import Prepared
 from ddim_jax.runtime.errors import DataError
 from ddim_jax.sampling_options import SamplingOptions
@@ -22,7 +22,7 @@ class Opened(NamedTuple):
     """A job by its header; `source` for formats that may hold several images."""
 
     pixels: int
-    source: Source | None = None
+    source: SlicedImage | None = None
     reason: str | None = None
     state: FileState = FileState()
 
@@ -41,7 +41,7 @@ class Loaded(NamedTuple):
     reason: str | None  # with no image, None: there was not enough memory
     state: FileState
     seconds: float
-    source: Source | None = None
+    source: SlicedImage | None = None
     slice: int = 0
 
 
@@ -67,7 +67,7 @@ class Reading:
                 return Opened(count_pixels(job.source) if os.path.isfile(job.source) else 0)
             # Taken before reading: a file that changes meanwhile is done again next time.
             state = job.state()
-            source = Source(job, self._reading)
+            source = SlicedImage(job, self._reading)
             return Opened(source.pixels, source, None, state)
         except FileNotFoundError as error:
             return Opened(0, None, _not_there(error.filename or job.source))

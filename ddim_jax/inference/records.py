@@ -13,7 +13,7 @@ import numpy as np
 from ddim_jax.inference.jobs import Job
 from ddim_jax.inference.reading import Loaded
 from ddim_jax.inference.segmentation import Segmentation
-from ddim_jax.inference.source import rounded
+from ddim_jax.inference.sliced_image import rounded
 from ddim_jax.labels import Labels
 
 _DOWN, _UP = (decimal.Context(prec=6, rounding=how) for how in (decimal.ROUND_FLOOR, decimal.ROUND_CEILING))
@@ -73,7 +73,7 @@ def _bounds(result: Segmentation, mask_areas: Mapping[str, int], pixel_area: flo
     return {"bounds": found} if found else {}
 
 
-def facts_of(
+def record_fields(
     image: np.ndarray, result: Segmentation, labels: Labels, pixel_area: float | None = None
 ) -> dict[str, Any]:
     """The fields of a record that are of the image and its mask; `pixel_area` in square millimetres."""

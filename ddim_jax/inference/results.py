@@ -13,11 +13,12 @@ from ddim_jax.inference.file_state import FileState
 from ddim_jax.inference.index import Index, with_segments
 from ddim_jax.inference.jobs import Job
 from ddim_jax.inference.reading import Loaded, are_readable
-from ddim_jax.inference.records import common, facts_of, is_too_long, name_too_long, not_made
+from ddim_jax.inference.records import common, is_too_long, name_too_long, not_made, record_fields
 from ddim_jax.inference.segmentation import Segmentation, fuse
 from ddim_jax.inference.segmenter import Segmenter
 from ddim_jax.inference.slice_folders import remove_result, result_size
-from ddim_jax.inference.source import summed
+from ddim_jax.inference.sliced_image import summed
+from ddim_jax.inference.work import SegmentationPlan
 from ddim_jax.registry import WRITERS
 from ddim_jax.runtime.atomic import atomic_path
 from ddim_jax.runtime.errors import DataError
@@ -28,19 +29,15 @@ class Results:
 
     Args:
       segmenter: the checkpoint.
-      output_dir: where the results go.
+      work: of the run. Kinds of results that an earlier run saved besides are written too: no file may stay behind from
+        an older state of its image.
       index: what earlier runs left.
-      kinds: the kinds of results that are wanted, names in `WRITERS`. What an earlier run saved besides is written too:
-        no file may stay behind from an older state of its image.
-      context: for the writers, and how to segment.
     """
 
-    def __init__(self, segmenter: Segmenter, output_dir: Path, index: Index, kinds: tuple[str, ...], context: Context):
+    def __init__(self, segmenter: Segmenter, work: SegmentationPlan, index: Index):
         self._segmenter = segmenter
-        self._output_dir = output_dir
+        self._work = work
         self._index = index
-        self._kinds = kinds
-        self._context = context
 
     def finish(
         self, loaded: Loaded, samples: np.ndarray | None, device_seconds: float
@@ -71,12 +68,12 @@ class Results:
             kinds, _ = self._fitting(loaded.job, source.count)
             result = self._fuse(samples, image, kinds)
             try:
-                facts = facts_of(image, result, self._context.labels, source.pixel_area(loaded.slice)) | {
+                facts = record_fields(image, result, self._work.context.labels, source.pixel_area(loaded.slice)) | {
                     "seconds": loaded.seconds + device_seconds
                 }
                 if source.count == 1:
                     self._claim(loaded.job, kinds)
-                source.add(loaded.slice, image, result, facts, kinds, self._output_dir, self._context)
+                source.add(loaded.slice, image, result, facts, kinds, self._work.output_dir, self._work.context)
                 facts["seconds"] += time.monotonic() - began
             except DataError as error:
                 source.reason = str(error)
@@ -90,7 +87,7 @@ class Results:
             if source.reason is None and not source.out_of_memory:
                 if source.count > 1:
                     self._claim(job, kinds, source.count)
-                facts = source.complete(kinds, self._output_dir, self._context)
+                facts = source.complete(kinds, self._work.output_dir, self._work.context)
                 if source.unavailable and not are_readable(job, loaded.state):  # it may be away for a while alone
                     source.reason = next(iter(source.unavailable.values()))
         except MemoryError:
@@ -108,21 +105,21 @@ class Results:
         whole = summed(facts, source.lies_in_space, source.voxel_mm3)
         record = common(loaded) | whole | ({"notes": source.notes} if source.notes else {})
         for kind in source.unavailable:  # what an earlier state of the source gave
-            remove_result(self._output_dir / job.output(kind, source.count), WRITERS.get(kind).suffix)
+            remove_result(self._work.output_dir / job.output(kind, source.count), WRITERS.get(kind).suffix)
         kinds = [kind for kind in kinds if kind not in source.unavailable]
         written = self._written(job, kinds, source.count)
         if too_long or source.unavailable:  # of these alone; the others are written
             reason = name_too_long(job, too_long[0]) if too_long else not_made(source.unavailable, kinds)
             return (record if kinds else common(loaded)) | {"status": "failed", "reason": reason} | written
         seconds = round(record.pop("seconds") + time.monotonic() - began, 4)
-        record |= {"segments": dict(self._context.segments)} if with_segments(kinds) else {}
+        record |= {"segments": dict(self._work.context.segments)} if with_segments(kinds) else {}
         return record | {"status": "ok"} | written | {"seconds": seconds}
 
     def _fitting(self, job: Job, slices: int) -> tuple[list[str], list[Path]]:
         """The kinds of results to write, and the paths of those whose names are too long for the file system."""
-        earlier = self._index.kinds(job.name)
-        kinds = [kind for kind in WRITERS if kind in earlier or kind in self._kinds]
-        paths = {kind: self._output_dir / job.output(kind, slices) for kind in kinds}
+        earlier = self._index.record(job.name).get("outputs", ())
+        kinds = [kind for kind in WRITERS if kind in earlier or kind in self._work.kinds]
+        paths = {kind: self._work.output_dir / job.output(kind, slices) for kind in kinds}
         too_long = [kind for kind in kinds if is_too_long(paths[kind])]
         return [kind for kind in kinds if kind not in too_long], [paths[kind] for kind in too_long]
 
@@ -143,9 +140,9 @@ class Results:
         image = picture.pixels
         result = self._fuse(samples, image, kinds)
         self._claim(job, kinds)
-        write_outputs(job, self._output_dir, image, result, kinds, self._context)
+        write_outputs(job, self._work.output_dir, image, result, kinds, self._work.context)
         record = common(loaded)
-        facts = facts_of(image, result, self._context.labels)
+        facts = record_fields(image, result, self._work.context.labels)
         written = self._written(job, kinds)
         if too_long:  # the fault of this name alone; others can be written
             reason = name_too_long(job, too_long[0])
@@ -163,12 +160,12 @@ class Results:
 
     def _written(self, job: Job, kinds: list[str], slices: int = 1) -> dict[str, Any]:
         """The fields of a record that say which results are there, and by which they are known as they were written."""
-        sizes = [result_size(self._output_dir / job.output(kind, slices)) for kind in kinds]
+        sizes = [result_size(self._work.output_dir / job.output(kind, slices)) for kind in kinds]
         return {"outputs": kinds, "output_bytes": sizes}
 
     def _fuse(self, samples: np.ndarray, image: np.ndarray, kinds: Iterable[str]) -> Segmentation:
         hypotheses = any(declared(WRITERS.get(kind), "needs_hypotheses") for kind in kinds)
-        how = self._context
+        how = self._work.context
         result = fuse(samples, image.shape[:2], how.options, how.labels, how.calibration, hypotheses)
         return result.judged(self._segmenter.unlikeness(image))
 
@@ -182,7 +179,7 @@ class Results:
     def _remove(self, job: Job, written: Mapping[str, Any]) -> None:
         """Removes the results that an earlier run wrote, and no others."""
         for kind in written.get("outputs", ()):
-            path = self._output_dir / job.output(kind, written.get("slices", 1))
+            path = self._work.output_dir / job.output(kind, written.get("slices", 1))
             remove_result(path, WRITERS.get(kind).suffix)
 
 

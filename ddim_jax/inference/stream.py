@@ -13,9 +13,9 @@ from ddim_jax.inference.reading import Loaded, Reading
 from ddim_jax.inference.records import needs_less
 from ddim_jax.inference.results import Results
 from ddim_jax.inference.segmenter import Segmenter
-from ddim_jax.inference.source import Source
+from ddim_jax.inference.sliced_image import SlicedImage
+from ddim_jax.inference.work import SegmentationPlan
 from ddim_jax.runtime.errors import CheckpointError, is_out_of_memory
-from ddim_jax.sampling_options import SamplingOptions
 
 PIXELS_AT_ONCE = MAX_PIXELS
 """Bound on the pixels of all images between reading and written: as many as the largest that is read at all has, so
@@ -46,35 +46,22 @@ class Stream:
 
     Args:
       segmenter: the checkpoint.
-      jobs: in the order of the records.
+      work: of the run.
+      jobs: those of its images that are to be segmented, in the order of the records.
       results: writes those of each image.
-      options: how to segment.
-      prefetch: images started on the device before the first result is fetched, >= 1.
-      allow_damaged: as in `ReadOptions`.
-      batch_size: images to one program, >= 1.
 
     Attributes:
       waited: seconds in which the device had nothing to do because the next image was not read yet.
     """
 
-    def __init__(
-        self,
-        segmenter: Segmenter,
-        jobs: Iterable[Job],
-        results: Results,
-        options: SamplingOptions,
-        prefetch: int,
-        allow_damaged: bool = False,
-        batch_size: int = 1,
-    ):
+    def __init__(self, segmenter: Segmenter, work: SegmentationPlan, jobs: Iterable[Job], results: Results):
         self.waited = 0.0
         self._segmenter = segmenter
+        self._work = work
         self._jobs = jobs
         self._results = results
-        self._options = options
-        self._prefetch = prefetch
-        self._batch_size = batch_size
-        self._reading = Reading(segmenter, options, allow_damaged)
+        self._options = work.context.options
+        self._reading = Reading(segmenter, self._options, work.allow_damaged)
         self._device_free = 0.0
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -86,10 +73,11 @@ class Stream:
     def _run(self, jobs: Iterable[Job], large: list[Job] | None) -> Iterator[dict[str, Any]]:
         """The records of all jobs but those that ran out of memory, which `large` gets; None: they have failed."""
         # What was too much for the memory in a batch is tried alone. Tiles of one image make batches of their own.
-        batch = 1 if large is None or self._options.size == "tiles" else self._batch_size
-        ahead, at_once = max(self._prefetch + 1, 2 * batch), max(self._prefetch, 2 * batch if batch > 1 else 1)
+        batch = 1 if large is None or self._options.size == "tiles" else self._work.batch_size
+        prefetch = self._work.prefetch
+        ahead, at_once = max(prefetch + 1, 2 * batch), max(prefetch, 2 * batch if batch > 1 else 1)
         jobs, pixels_inside, following = iter(jobs), 0, 0  # the next slice of the first that is looked at
-        sources: list[Source] = []
+        sources: list[SlicedImage] = []
         looking, reading, running, writing = deque(), deque(), deque(), deque()
         gathered: list[tuple[int, Loaded]] = []  # for the next batch
         fault: CheckpointError | None = None
@@ -129,7 +117,7 @@ class Stream:
                     pixels, loaded = reading.popleft()
                     gathered.append((pixels, loaded.result()))
                 elif gathered and len(running) + batch <= at_once and _is_complete(gathered, batch, reading, looking):
-                    running += self._start_device(gathered, 1 if large is None else self._batch_size)
+                    running += self._start_device(gathered, 1 if large is None else self._work.batch_size)
                     gathered = []
                 elif running and len(writing) < ahead:
                     pixels, loaded, device, started = running.popleft()

@@ -26,7 +26,7 @@ from ddim_jax.runtime.remote import local_path
 from ddim_jax.sampling_options import SamplingOptions
 
 
-class Work(NamedTuple):
+class SegmentationPlan(NamedTuple):
     """The arguments of `segment_files`, resolved.
 
     Attributes:
@@ -37,7 +37,9 @@ class Work(NamedTuple):
       passed_over: as in `Summary`.
       context: of the run, for writers.
       judges: images are compared with those of the calibration; `not_judged` says why not.
+      prefetch: images started on the device before the first result is fetched.
       batch_size: images to one program.
+      allow_damaged: as in `ReadOptions`.
       settings: what all results of the folder have in common.
       described: what all processes that are at work together have in common, in words.
     """
@@ -50,7 +52,9 @@ class Work(NamedTuple):
     context: Context
     judges: bool
     not_judged: str
+    prefetch: int
     batch_size: int
+    allow_damaged: bool
     settings: dict[str, Any]
     described: dict[str, Any]
 
@@ -69,7 +73,7 @@ def plan_work(
     process: Process,
     allow_damaged: bool,
     **given: Any,
-) -> Work:
+) -> SegmentationPlan:
     """Checks the arguments of `ddim_jax.inference.files.segment_files`, which it has; nothing is written.
 
     Raises:
@@ -121,22 +125,24 @@ def plan_work(
         "flag_uncertain": flag_uncertain,
         "allow_damaged": allow_damaged,
     }
-    return Work(
-        output_dir,
-        kinds,
-        process,
-        plan.jobs,
-        plan.passed_over,
-        context,
-        reference is not None,
-        not_judged,
-        batch_size,
-        settings,
-        described,
+    return SegmentationPlan(
+        output_dir=output_dir,
+        kinds=kinds,
+        process=process,
+        jobs=plan.jobs,
+        passed_over=plan.passed_over,
+        context=context,
+        judges=reference is not None,
+        not_judged=not_judged,
+        prefetch=prefetch,
+        batch_size=batch_size,
+        allow_damaged=allow_damaged,
+        settings=settings,
+        described=described,
     )
 
 
-def check_earlier_kinds(work: Work, jobs: Iterable[Job], index: Index) -> None:
+def check_earlier_kinds(work: SegmentationPlan, jobs: Iterable[Job], index: Index) -> None:
     """Checks the kinds of results that an earlier run saved of these images, which are made again with the wanted ones.
 
     Raises:
@@ -144,7 +150,7 @@ def check_earlier_kinds(work: Work, jobs: Iterable[Job], index: Index) -> None:
     """
     first: dict[str, Job] = {}
     for job in jobs:
-        for kind in set(index.kinds(job.name)) - set(work.kinds):
+        for kind in set(index.record(job.name).get("outputs", ())) - set(work.kinds):
             first.setdefault(kind, job)
     for kind, job in first.items():
         if (check := getattr(WRITERS.get(kind), "check", None)) is None:

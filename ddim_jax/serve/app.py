@@ -31,7 +31,7 @@ from ddim_jax.serve.body import left_out_note
 from ddim_jax.serve.guard import Guard, body_of
 from ddim_jax.serve.jobs import GONE, Jobs, Upload
 from ddim_jax.serve.limits import Limits
-from ddim_jax.serve.network import Network
+from ddim_jax.serve.network import ServedNetwork
 from ddim_jax.serve.openapi import document
 from ddim_jax.serve.refusals import Refusal, without_paths
 from ddim_jax.serve.segmenting import plan, segment, show
@@ -42,7 +42,7 @@ _SWEEP_SECONDS = 30.0
 
 
 def create_app(
-    networks: Sequence[Network],
+    networks: Sequence[ServedNetwork],
     limits: Limits = Limits(),  # noqa: B008 - it is frozen
     *,
     token: str | None = None,
@@ -101,7 +101,7 @@ def _media_type(name: str) -> str:
 
 
 class _Server:
-    def __init__(self, networks: Sequence[Network], limits: Limits, fault: Callable[[], None]):
+    def __init__(self, networks: Sequence[ServedNetwork], limits: Limits, fault: Callable[[], None]):
         self._networks, self._limits = networks, limits
         self._most = fields.most(limits, (network.options for network in networks))
         self._jobs: Jobs = None  # of the lifespan, as the lock

@@ -6,19 +6,19 @@ from typing import Any
 from ddim_jax.imageio.images import Picture
 from ddim_jax.imageio.writers import Context
 from ddim_jax.inference.calibration import without_place
-from ddim_jax.inference.source import Source, summed
+from ddim_jax.inference.sliced_image import SlicedImage, summed
 from ddim_jax.inference.unlikeness import UNLIKE, is_unlike
 from ddim_jax.labels import Labels
 from ddim_jax.runtime.values import quantity
-from ddim_jax.serve.network import Network
+from ddim_jax.serve.network import ServedNetwork
 
 _BOUNDS = ("area_low", "area_high", "dice_low", "unlike", "area_mm2", "area_low_mm2", "area_high_mm2")
 
 
 def network_body(
-    network: Network,
+    network: ServedNetwork,
     context: Context,
-    source: Source | None,
+    source: SlicedImage | None,
     facts: Sequence[Mapping[str, Any]],
     slices: Sequence[Mapping[str, Any]],
     notes: Sequence[str],
@@ -29,7 +29,7 @@ def network_body(
       network: the checkpoint.
       context: of the results.
       source: of the slices; None for an image of a format that has no more than one.
-      facts: of each slice, as `facts_of` has them.
+      facts: of each slice, as `record_fields` has them.
       slices: each as `slice_body` has it.
       notes: on the slices, beside those of the source.
     """
@@ -54,7 +54,7 @@ def network_body(
     }
 
 
-def _volumes(facts: Sequence[Mapping[str, Any]], labels: Labels, source: Source | None) -> dict[str, float]:
+def _volumes(facts: Sequence[Mapping[str, Any]], labels: Labels, source: SlicedImage | None) -> dict[str, float]:
     """Millilitres of each class in all slices by its name; {} where the source does not say what a voxel takes."""
     whole = {} if source is None else summed(facts, source.lies_in_space, source.voxel_mm3)
     return _of_classes(whole, "volume_ml", "volumes_ml", labels)
@@ -65,13 +65,13 @@ def _of_classes(facts: Mapping[str, Any], one: str, several: str, labels: Labels
     return facts.get(several) or ({labels.class_names[0]: facts[one]} if one in facts else {})
 
 
-def _why_no_volume(source: Source) -> str:
+def _why_no_volume(source: SlicedImage) -> str:
     if source.lies_in_space is False:
         return "no volume (the slices have no places of their own: frames in time, or positions that are missing)"
     return "no volume (spacing in three dimensions is missing: the size of a pixel, or even distances of the slices)"
 
 
-def slice_body(facts: Mapping[str, Any], labels: Labels, source: Source | None, index: int) -> dict[str, Any]:
+def slice_body(facts: Mapping[str, Any], labels: Labels, source: SlicedImage | None, index: int) -> dict[str, Any]:
     """A slice without its files: its figures, and its place and window, None for what its source does not say."""
     areas = _of_classes(facts, "area", "areas", labels)
     areas_mm2 = _of_classes(facts, "area_mm2", "areas_mm2", labels)
@@ -86,7 +86,7 @@ def slice_body(facts: Mapping[str, Any], labels: Labels, source: Source | None, 
     return found | {"warning": warning, "classes": classes} | _geometry(source, index)
 
 
-def _geometry(source: Source | None, index: int) -> dict[str, Any]:
+def _geometry(source: SlicedImage | None, index: int) -> dict[str, Any]:
     """Returns window, edges and spacing of a slice of a DICOM or NIfTI source; None for what it does not say."""
     if source is None:
         return dict.fromkeys(("window", "edges", "aspect", "pixel_mm", "pixel_mm2", "area_at"))

@@ -11,7 +11,7 @@ from ddim_jax.sampling_options import SamplingOptions
 
 
 @dataclasses.dataclass(frozen=True)
-class Network:
+class ServedNetwork:
     """A checkpoint that a server segments with.
 
     Attributes:
@@ -30,7 +30,7 @@ class Network:
     @classmethod
     def create(
         cls, name: str, segmenter: Segmenter, segments: Sequence[str] = (), options: SamplingOptions | None = None
-    ) -> "Network":
+    ) -> "ServedNetwork":
         """Errors as `SamplingOptions.create` and `writing_context`."""
         options = options or segmenter.options()
         writing_context(segmenter, options, segments)  # what is wrong is told at the start

@@ -10,9 +10,9 @@ from ddim_jax.imageio.stacks import Stack
 from ddim_jax.imageio.writers import Context, declared
 from ddim_jax.inference.jobs import Job, Plan, plan_jobs
 from ddim_jax.inference.reading import Loaded, Opened, Reading
-from ddim_jax.inference.records import facts_of
+from ddim_jax.inference.records import record_fields
 from ddim_jax.inference.segmentation import fuse
-from ddim_jax.inference.source import is_whole
+from ddim_jax.inference.sliced_image import writes_whole
 from ddim_jax.inference.writing import writing_context
 from ddim_jax.registry import WRITERS
 from ddim_jax.runtime.errors import DataError, InputError
@@ -21,7 +21,7 @@ from ddim_jax.sampling_options import SamplingOptions
 from ddim_jax.serve.artefacts import OWN, artefacts, picture_png
 from ddim_jax.serve.body import network_body, notes_of, slice_body
 from ddim_jax.serve.limits import Limits
-from ddim_jax.serve.network import Network
+from ddim_jax.serve.network import ServedNetwork
 from ddim_jax.serve.refusals import Refusal, without_paths
 
 
@@ -59,7 +59,7 @@ def plan(files: Sequence[Path], output_dir: Path) -> Plan:
 
 def segment(
     job: Job,
-    network: Network,
+    network: ServedNetwork,
     options: SamplingOptions,
     limits: Limits,
     prefix: str,
@@ -123,7 +123,7 @@ def segment(
 
 def _one_slice(
     loaded: Loaded,
-    network: Network,
+    network: ServedNetwork,
     context: Context,
     limits: Limits,
     of_slices: Sequence[str],
@@ -138,7 +138,7 @@ def _one_slice(
     hypotheses = any(declared(WRITERS.get(kind), "needs_hypotheses") for kind in of_slices)
     result = fuse(samples, image.shape[:2], options, labels, context.calibration, hypotheses=hypotheses)
     result = result.judged(segmenter.unlikeness(image))
-    facts = facts_of(image, result, labels, None if source is None else source.pixel_area(index))
+    facts = record_fields(image, result, labels, None if source is None else source.pixel_area(index))
     if source is not None:
         source.add(index, image, result, facts, of_source, folder, context)
     file = Path(loaded.job.files[0]) if source is None else source.place(index)[0]
@@ -203,7 +203,7 @@ def _kinds(job: Job, opened: Opened, context: Context) -> tuple[list[str], list[
     of_slices, of_source, unavailable = [], [], {}
     for kind, writer in WRITERS.items():
         of_format = job.files[0].endswith(".dcm") or not declared(writer, "of_dicom")
-        if not declared(writer, "on_page") or not of_format or (is_whole(writer) and opened.source is None):
+        if not declared(writer, "on_page") or not of_format or (writes_whole(writer) and opened.source is None):
             continue
         try:
             if kind in OWN:
@@ -213,5 +213,5 @@ def _kinds(job: Job, opened: Opened, context: Context) -> tuple[list[str], list[
         except InputError as error:
             unavailable[kind] = str(error)
         else:
-            (of_source if is_whole(writer) else of_slices).append(kind)
+            (of_source if writes_whole(writer) else of_slices).append(kind)
     return of_slices, of_source, unavailable

@@ -19,24 +19,10 @@ from starlette.requests import Request
 
 from ddim_jax.imageio.archives import SUFFIX, Archive, TooManyFiles
 from ddim_jax.imageio.images import image_suffixes, suffix_of
-from ddim_jax.imageio.signatures import told_of
+from ddim_jax.imageio.signatures import suffix_of_content, told_of
 from ddim_jax.serve.limits import Limits
 from ddim_jax.serve.refusals import Refusal
 
-_MARKS = (
-    (128, b"DICM", ".dcm"),  # before others: what stands there may be the beginning of a TIFF file
-    (0, b"\x89PNG\r\n\x1a\n", ".png"),
-    (0, b"\xff\xd8\xff", ".jpg"),
-    (0, b"II*\0", ".tif"),
-    (0, b"MM\0*", ".tif"),
-    (0, b"II+\0", ".tif"),
-    (0, b"MM\0+", ".tif"),
-    (0, b"BM", ".bmp"),
-    (0, b"PK\x03\x04", SUFFIX),
-    (344, b"n+1\0", ".nii"),
-    (4, b"n+2\0", ".nii"),
-    (0, b"\x1f\x8b", ".nii.gz"),
-)
 _COMMON = (
     ".csv", ".doc", ".docx", ".exe", ".gif", ".gz", ".heic", ".htm", ".html", ".inf", ".ini", ".json", ".log", ".md",
     ".mha", ".npy", ".nrrd", ".pdf", ".rtf", ".svg", ".txt", ".webp", ".xls", ".xlsx", ".xml", SUFFIX,
@@ -171,9 +157,8 @@ def kind_of(file: BinaryIO, name: str = "") -> str:
     file.seek(0)
     if not start:
         raise Refusal(422, "The file is empty (0 bytes).")
-    for offset, mark, suffix in _MARKS:
-        if start[offset:].startswith(mark):
-            return suffix
+    if known := suffix_of_content(start):
+        return known
     suffix = suffix_of(name, image_suffixes()).lower()
     if suffix in image_suffixes():
         return suffix

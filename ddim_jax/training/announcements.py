@@ -13,10 +13,10 @@ from ddim_jax.data.splits import few_in_words
 from ddim_jax.runtime.values import quantity
 from ddim_jax.training.adversarial import Adversary
 from ddim_jax.training.mean_teacher import RAMP
-from ddim_jax.training.setup import Prepared, Run
+from ddim_jax.training.setup import PreparedRun, Run
 
 
-def announcements(run: Run, prepared: Prepared) -> Iterator[str]:
+def announcements(run: Run, prepared: PreparedRun) -> Iterator[str]:
     """Yields the lines, without names of files; for the first process, whose share of the images is never empty."""
     data, whole, image_size = run.config["data"], run.data.train, run.config["data"]["image_size"]
     several = f" in {jax.process_count()} processes" if jax.process_count() > 1 else ""

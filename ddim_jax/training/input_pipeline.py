@@ -27,12 +27,12 @@ from ddim_jax.data import (
 from ddim_jax.data.crops import training_crops, validation_crops
 from ddim_jax.data.facts import PairFacts
 from ddim_jax.data.pipeline import training_annotators
+from ddim_jax.data.pixels import digest_of
 from ddim_jax.data.sources import SPLITS, EmptySplit
 from ddim_jax.imageio.images import ReadOptions
 from ddim_jax.runtime.errors import DataError
 from ddim_jax.runtime.processes import of_all
 from ddim_jax.runtime.remote import local_path
-from ddim_jax.training import same_pixels
 from ddim_jax.training.sharding import global_batch, place
 from ddim_jax.training.step import Batch
 
@@ -48,7 +48,7 @@ def keep_split(source: Source) -> None:
         division.keep()
 
 
-class Pictures(NamedTuple):
+class RunImages(NamedTuple):
     """The images of a run.
 
     Attributes:
@@ -76,7 +76,7 @@ def read_pictures(
     image_size: int,
     resident_bytes: int,
     crop_seed: int | None = None,
-) -> Pictures:
+) -> RunImages:
     """Reads every pair of both splits once: those that are needed are kept, the others only checked.
 
     A training set whose resized uint8 images take at most `resident_bytes` lies on every device and never leaves it.
@@ -114,15 +114,15 @@ def read_pictures(
     if crop_seed is not None:
         # With the facts of the whole images: what is told of the data is of these.
         crops = validation_crops(val, val_rows, image_size, crop_seed)._replace(facts=validation.facts)
-        return Pictures(None, crops, digests, own.facts, trained_on)
+        return RunImages(None, crops, digests, own.facts, trained_on)
     if not is_resident:
         logging.info("%.1f GB of images are read as training goes (data.resident_bytes)", size / 1e9)
-        return Pictures(None, validation, digests, own.facts, trained_on)
+        return RunImages(None, validation, digests, own.facts, trained_on)
     arrays = {"images": own.images, "masks": own.masks if own.annotators is None else own.annotators}
     if count > 1:
         every = multihost_utils.process_allgather(arrays, tiled=True)
         arrays = {name: array[: len(train)] for name, array in every.items()}
-    return Pictures(place(mesh, arrays), validation, digests, own.facts, trained_on)
+    return RunImages(place(mesh, arrays), validation, digests, own.facts, trained_on)
 
 
 def read_unlabelled(data: Mapping[str, Any], labelled: Mapping[str, Source], of: Sequence[str] = SPLITS) -> Unlabelled:
@@ -147,7 +147,7 @@ def read_unlabelled(data: Mapping[str, Any], labelled: Mapping[str, Source], of:
         ReadOptions.of(data),
         most=data["resident_bytes"],
     )
-    names = int(same_pixels.digest_of(found.digests)[:7], 16)
+    names = int(digest_of(found.digests)[:7], 16)
     if len(set(of_all(names))) > 1:
         raise DataError(f"{data['unlabelled']}: the processes do not read the same images (data.unlabelled).")
     return found

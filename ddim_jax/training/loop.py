@@ -27,7 +27,7 @@ from ddim_jax.training.input_pipeline import batches, keep_split, with_unlabelle
 from ddim_jax.training.logging import DeferredErrors, Reporter, create_reporter
 from ddim_jax.training.nan_guard import LossWatch, NonFiniteLoss, last_good_checkpoint_named
 from ddim_jax.training.one_training import FOLDS, OneTraining, begin_folder
-from ddim_jax.training.setup import Prepared, Run, open_run, prepare
+from ddim_jax.training.setup import PreparedRun, Run, open_run, prepare
 from ddim_jax.training.sharding import place
 from ddim_jax.training.state import TrainState
 from ddim_jax.training.step import Batch
@@ -125,7 +125,7 @@ class _Saver(NamedTuple):
 
 
 def _make_steps(
-    run: Run, prepared: Prepared, state: TrainState, saver: _Saver, reporter: Reporter, request: StopRequest
+    run: Run, prepared: PreparedRun, state: TrainState, saver: _Saver, reporter: Reporter, request: StopRequest
 ) -> int:
     """Makes the steps that are left, with their log, validations and checkpoints; returns the step reached."""
     fields, steps = run.config["train"], run.steps
@@ -179,7 +179,7 @@ def _finished(run: Run) -> str:
     return f"{run.workdir} is finished{told}. Next: ddim-jax evaluate --ckpt {run.workdir} --split val{latest}"
 
 
-def _batches(run: Run, prepared: Prepared) -> Iterator[Batch]:
+def _batches(run: Run, prepared: PreparedRun) -> Iterator[Batch]:
     """The batches from the first step to be made on, without end."""
     data, unlabelled = run.config["data"], run.data.unlabelled
     order = Order(

@@ -31,6 +31,7 @@ from ddim_jax.data import (
     load_dataset,
     training_indices,
 )
+from ddim_jax.data.pixels import PIXELS_FIELD, digest_of
 from ddim_jax.diffusion.direct import Apply
 from ddim_jax.labels import Labels
 from ddim_jax.models import PlainUNet, create_model, param_shapes
@@ -42,7 +43,6 @@ from ddim_jax.runtime.errors import ConfigError
 from ddim_jax.runtime.once import saying_once
 from ddim_jax.runtime.pinned import pinned
 from ddim_jax.runtime.remote import local_path
-from ddim_jax.training import same_pixels
 from ddim_jax.training.input_pipeline import keep_split, read_unlabelled
 from ddim_jax.training.nan_guard import LossWatch, NonFiniteLoss
 from ddim_jax.training.optimiser import configured_optimiser
@@ -124,7 +124,7 @@ def pretrain(config: Any, output: str | os.PathLike) -> Packed:
             "data": {
                 PRETRAINING: len(pictures.ids),
                 "unlabelled_ids_sha256": ids_digest(pictures),
-                same_pixels.FIELD: same_pixels.digest_of(pictures.digests),
+                PIXELS_FIELD: digest_of(pictures.digests),
             },
             "package_version": __version__,
         },

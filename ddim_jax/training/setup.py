@@ -26,6 +26,7 @@ from ddim_jax.data import (
     load_dataset,
     with_derived,
 )
+from ddim_jax.data.pixels import PIXELS_FIELD, check_same_pixels, digest_of
 from ddim_jax.diffusion import DiffusionProcess, DirectProcess
 from ddim_jax.labels import Labels
 from ddim_jax.models import create_model, create_process
@@ -33,9 +34,8 @@ from ddim_jax.models.levels import check_memory
 from ddim_jax.runtime.atomic import check_place
 from ddim_jax.runtime.errors import DataError
 from ddim_jax.runtime.processes import first_alone, of_all
-from ddim_jax.training import same_pixels
 from ddim_jax.training.adversarial import Adversary
-from ddim_jax.training.input_pipeline import Pictures, read_pictures, read_unlabelled
+from ddim_jax.training.input_pipeline import RunImages, read_pictures, read_unlabelled
 from ddim_jax.training.mean_teacher import MeanTeacher
 from ddim_jax.training.one_training import OneTraining, check_files
 from ddim_jax.training.optimiser import Optimiser, configured_optimiser
@@ -170,7 +170,7 @@ def open_run(config: Mapping[str, Any], workdir: Path, one_training: OneTraining
     return run, state
 
 
-class Prepared(NamedTuple):
+class PreparedRun(NamedTuple):
     """The parts that the steps of a run are made with.
 
     Attributes:
@@ -184,7 +184,7 @@ class Prepared(NamedTuple):
     """
 
     source: Source
-    pictures: Pictures
+    pictures: RunImages
     digests: dict[str, str]
     trained_on: dict[str, str]
     train_step: Callable
@@ -192,7 +192,7 @@ class Prepared(NamedTuple):
     metadata: dict[str, Any]
 
 
-def prepare(run: Run) -> Prepared:
+def prepare(run: Run) -> PreparedRun:
     """Reads the images of a run and makes its step and its validation.
 
     Raises:
@@ -224,7 +224,7 @@ def prepare(run: Run) -> Prepared:
     digests, trained_on = pictures.digests | of_unlabelled, pictures.trained_on | of_unlabelled
     if run.start_step:
         saved = run.store.metadata(run.start_step)
-        same_pixels.check_same_pixels(saved, digests, run.workdir, refuse=data["same_pixels"])
+        check_same_pixels(saved, digests, run.workdir, refuse=data["same_pixels"])
     sampling = validation_options(run.config)
     train_step = make_train_step(
         run.model,
@@ -241,7 +241,7 @@ def prepare(run: Run) -> Prepared:
     validator = Validator(
         run.model, run.process, pictures.validation, batch_size=fields["batch_size"], options=sampling, seed=seed
     )
-    identity = run.data.identity() | {same_pixels.FIELD: same_pixels.digest_of(digests)}
+    identity = run.data.identity() | {PIXELS_FIELD: digest_of(digests)}
     identity[TRAINED_IN] = os.getcwd()  # what a relative data.root is relative to
     identity["annotators"] = annotators_of(run.data.train)
     metadata = {
@@ -250,4 +250,4 @@ def prepare(run: Run) -> Prepared:
         "data": identity,
         "surroundings": training_environment(),
     }
-    return Prepared(source, pictures, digests, trained_on, train_step, validator, metadata)
+    return PreparedRun(source, pictures, digests, trained_on, train_step, validator, metadata)

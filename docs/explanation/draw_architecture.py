@@ -60,7 +60,7 @@ TO_LOSS = (
     "diffusion/process.py",
     "diffusion/forward.py",
     "models/trunk_ddim.py",
-    "diffusion/losses.py",
+    "diffusion/mask_losses/bce_dice.py",
 )
 TO_MASK = (
     "cli/sample.py",

@@ -11,8 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from PIL import Image
-from segmenters import MixesNoise, config, picture, tiny_params, tiny_segmenter
+from segmenters import MixesNoise, config, save_archive, tiny_params, tiny_segmenter
 
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.inference import segment_files
@@ -27,14 +26,7 @@ TIMEOUT_S = 300
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory):
-    """Images of different sizes in two folders, one of them damaged."""
-    folder = tmp_path_factory.mktemp("archive")
-    (folder / "sub").mkdir()
-    for k in range(COUNT - 1):
-        name = f"sub/{k:02}.png" if k % 3 else f"{k:02}.png"
-        Image.fromarray(picture(k, 12 + k % 5, 20)).save(folder / name)
-    (folder / "damaged.png").write_bytes(b"not an image")
-    return folder
+    return save_archive(tmp_path_factory.mktemp("archive"), COUNT)
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,12 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from exported_files import read_about
 from PIL import ExifTags, Image
 from segmenters import SIZE, MixesNoise, ReadsRed, config, loaded_network, picture
 
 from ddim_jax.export import export_checkpoint
-from ddim_jax.export.formats import FORMATS, read_about
+from ddim_jax.export.formats import FORMATS
 from ddim_jax.export.program import create_program
 from ddim_jax.imageio.images import ReadOptions, read_image
 from ddim_jax.inference import Segmenter

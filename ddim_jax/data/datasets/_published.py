@@ -104,9 +104,9 @@ class Published(NamedTuple):
         return PairSource(self.name, pairs, found.note, labels=options.labels, reading=options.reading)
 
 
-def split_by_stratum(pairs: list[Pair], seed: int = 0) -> dict[str, list[Pair]]:
+def split_by_stratum(pairs: list[Pair]) -> dict[str, list[Pair]]:
     """Splits pairs 8:1:1 within each stratum by a fixed seed, for data sets without a published split."""
-    split = seeded_split([pair.id for pair in pairs], seed, {pair.id: pair.stratum for pair in pairs})
+    split = seeded_split([pair.id for pair in pairs], 0, {pair.id: pair.stratum for pair in pairs})
     return {name: [pair for pair in pairs if split[pair.id] == name] for name in SPLITS}
 
 

@@ -39,6 +39,9 @@ def load_ambiguous(split: str, options: DataOptions) -> "AmbiguousSource":
     return AmbiguousSource(split, **Generated.of(split, options, smallest=16)._asdict())
 
 
+load_ambiguous.generated = True
+
+
 class AmbiguousSource:
     """`count` generated images with four annotators; image i is a pure function of (split, seed, i, size).
 

@@ -31,6 +31,9 @@ def load_phantom(split: str, options: DataOptions) -> "PhantomSource":
     return PhantomSource(split, **Generated.of(split, options)._asdict(), labels=options.labels)
 
 
+load_phantom.generated = True
+
+
 class PhantomSource:
     """`count` generated pairs; pair i is a pure function of (split, seed, i, size).
 

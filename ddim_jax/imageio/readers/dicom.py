@@ -16,7 +16,7 @@ from ddim_jax.imageio.dicom_frames import read_frame
 from ddim_jax.imageio.dicom_geometry import lengths
 from ddim_jax.imageio.images import Picture, ReadOptions
 from ddim_jax.imageio.masks import mask_of_numbers
-from ddim_jax.imageio.segments import check_place, read_segments
+from ddim_jax.imageio.segments import check_lies_on, read_segments
 from ddim_jax.imageio.series import DicomStack
 from ddim_jax.imageio.stacks import file_facts, file_state
 from ddim_jax.labels import Labels
@@ -100,7 +100,7 @@ class DicomReader:
             header = dicom.read_header(path)
             if stack.count == 1 and header.get("Modality") != "SEG":
                 mask = DicomReader.read_mask(path, labels)
-                check_place(path, header, 0, stack.slices[0])
+                check_lies_on(path, header, 0, stack.slices[0])
                 return mask
             return _all_masks(os.fspath(path), file_state(path), stack, labels)[index]
         if stack.count > 1 or hasattr(stack, "affine"):  # NIfTI, whose slices are turned upright

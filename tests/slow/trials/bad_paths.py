@@ -12,16 +12,24 @@ Arguments = Callable[[Path], tuple[str, ...]]
 """Paths given to train.py, from the folder with the data, which is also the working directory."""
 
 
+def training(
+    arguments: Arguments, change: Callable[[Path], object], told: tuple[str, ...], *, powerless: bool = False
+) -> Make:
+    """train.py on three pairs after a change of their folder."""
+
+    def make(folder: Path) -> Start:
+        put_data(folder)
+        change(folder)
+        return Start("train.py", arguments(folder), (Input("", told),), powerless=powerless)
+
+    return make
+
+
 def trained(arguments: Arguments) -> Iterator[tuple[str, Make]]:
     """train.py on folders of three pairs a, b, c of which something is wrong."""
 
     def case(change: Callable[[Path], object], *told: str) -> Make:
-        def make(folder: Path) -> Start:
-            put_data(folder)
-            change(folder)
-            return Start("train.py", arguments(folder), (Input("", told),))
-
-        return make
+        return training(arguments, change, told)
 
     def table(content: bytes | str) -> Callable[[Path], object]:
         data = content.encode() if isinstance(content, str) else content
@@ -169,13 +177,8 @@ def forbidden(run: Path, arguments: Arguments) -> Iterator[tuple[str, Make]]:
 
         return make
 
-    def training(change: Callable[[Path], object], *told: str) -> Make:
-        def make(folder: Path) -> Start:
-            put_data(folder)
-            change(folder)
-            return Start("train.py", arguments(folder), (Input("", told),), powerless=True)
-
-        return make
+    def trained_on(change: Callable[[Path], object], *told: str) -> Make:
+        return training(arguments, change, told, powerless=True)
 
     yield "picture", unreadable_picture
     yield "folder-of-pictures", unreadable_folder
@@ -184,10 +187,10 @@ def forbidden(run: Path, arguments: Arguments) -> Iterator[tuple[str, Make]]:
     yield "output", closed("sample.py", "--ckpt", str(run), "--input", "in", "--output", "out")
     yield "evaluation", closed("evaluate.py", "--ckpt", str(run), "--output", "out", told="may not be written to")
     yield "export", closed("-m ddim_jax.data.export", "--output", "out")
-    yield "workdir", training(lambda folder: folder.chmod(0o555), "run", "may not be written to")
-    yield "mask", training(lambda folder: (folder / "masks/b.png").chmod(0), "masks/b.png", "Permission denied")
-    yield "images", training(lambda folder: (folder / "images").chmod(0), "images", "Permission denied")
-    yield "splits", training(lambda folder: (folder / "splits.csv").chmod(0), "splits.csv", "Permission denied")
+    yield "workdir", trained_on(lambda folder: folder.chmod(0o555), "run", "may not be written to")
+    yield "mask", trained_on(lambda folder: (folder / "masks/b.png").chmod(0), "masks/b.png", "Permission denied")
+    yield "images", trained_on(lambda folder: (folder / "images").chmod(0), "images", "Permission denied")
+    yield "splits", trained_on(lambda folder: (folder / "splits.csv").chmod(0), "splits.csv", "Permission denied")
 
 
 def evaluated(run: Path) -> Iterator[tuple[str, Make]]:

@@ -76,7 +76,7 @@ def _go_through(place: Path, index: bytes, settings: bytes) -> list[str]:
         for name in seeds.INDEXED:
             if opened.is_done(Job(str(pictures), f"{name}.png", name), ("mask",)):
                 done.append(name)
-            opened.kinds(name)
+            tuple(opened.record(name).get("outputs", ()))
             opened.changed(name, FileState(len(b"bytes"), seeds.MTIME_NS))
         opened.close(lambda merged: write_flagged(folder / "flagged.csv", merged, 0.5))
     return done

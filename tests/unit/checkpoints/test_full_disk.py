@@ -5,7 +5,6 @@ import errno
 import logging
 import os
 import shutil
-import subprocess
 
 import numpy as np
 import pytest
@@ -86,18 +85,7 @@ def heard_again(tmp_path):
         pass
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 1 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("mounting a small file system needs root")
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)
-
-
+@pytest.mark.parametrize("small_disk", ["1m"], indirect=True)
 def test_a_disk_that_fills_leaves_the_last_checkpoint_and_a_line(small_disk, capfd):
     store = CheckpointStore(small_disk / "checkpoints")
     rng = np.random.default_rng(0)

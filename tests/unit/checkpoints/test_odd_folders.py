@@ -274,7 +274,7 @@ def test_a_step_removed_while_it_is_read_is_no_damage(which, store, monkeypatch,
     def removed_meanwhile(folder):
         step = next(turns, None)
         if step is not None:
-            fill(CheckpointStore(store.directory, keep_latest=1, keep_best=0), {step: 0.1})
+            fill(CheckpointStore(store.directory, keep_latest=1), {step: 0.9 + step / 1000})
         return read(folder)
 
     monkeypatch.setattr(store_module, "read_params", removed_meanwhile)

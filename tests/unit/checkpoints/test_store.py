@@ -61,7 +61,7 @@ def test_nothing_saved_yet_is_none(tmp_path):
 )
 def test_the_latest_and_the_best_stay(tmp_path, scores, left, best):
     for step, dice in scores.items():  # a new store for each step, as after a restart
-        fill(CheckpointStore(tmp_path, keep_latest=2, keep_best=1), {step: dice})
+        fill(CheckpointStore(tmp_path, keep_latest=2), {step: dice})
     store = CheckpointStore(tmp_path)
     assert store.steps() == left
     assert sorted(path.name for path in tmp_path.iterdir()) == [str(step) for step in left]

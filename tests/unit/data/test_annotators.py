@@ -4,9 +4,10 @@ import itertools
 
 import numpy as np
 import pytest
+from loaded_arrays import load_arrays
 from PIL import Image
 
-from ddim_jax.data import Subset, annotators_of, load_arrays, load_dataset, training_batches
+from ddim_jax.data import Subset, annotators_of, load_dataset, training_batches
 from ddim_jax.data.crops import training_crops
 from ddim_jax.data.datasets.ambiguous import MODES
 from ddim_jax.data.export import export_pairs

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from loaded_arrays import load_arrays
 from pair_files import mask, picture, save, save_pair, write_splits
 
-from ddim_jax.data import Selection, check_source, load_arrays, load_dataset, load_selections
+from ddim_jax.data import Selection, check_source, load_dataset, load_selections
 from ddim_jax.preprocessing import resize_image, resize_mask
 from ddim_jax.runtime.errors import DataError
 
@@ -14,7 +15,7 @@ def test_arrays_hold_the_resized_pairs(tmp_path):
         save_pair(tmp_path / f"images/{number}.png", tmp_path / f"masks/{number}.png", number)
     write_splits(tmp_path, train=[0, 1, 2, 3, 4])
     source = load_dataset("folder", "train", root=tmp_path)
-    arrays = load_arrays(source, 8, threads=3)
+    arrays = load_arrays(source, 8)
     assert arrays.ids == source.ids
     assert (arrays.images.dtype, arrays.masks.dtype) == (np.uint8, np.uint8)
     for number in range(5):

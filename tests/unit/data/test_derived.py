@@ -43,8 +43,8 @@ def test_the_pairs_come_first_and_the_windows_behind_them():
 def test_no_more_pictures_are_read_than_it_takes():
     source = Memory(*(pair_of_places(str(number)) for number in range(100)))
     windows = functools.partial(with_derived, source, erasures=0.0, side=64)
-    assert len(windows(windows=0.1, seed=0, threads=2)) == 110
-    assert len(source.reads) == 16  # twice 4 x 2
+    assert len(windows(windows=0.1, seed=0)) == 110
+    assert len(source.reads) == 32  # 4 x 8
     assert windows(windows=0.0, seed=0) is source
     assert set(windows(windows=0.1, seed=1).ids[100:]) != set(windows(windows=0.1, seed=0).ids[100:])
 

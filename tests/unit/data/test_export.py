@@ -5,9 +5,19 @@ import sys
 import numpy as np
 import pytest
 
-from ddim_jax.data import load_dataset
+from ddim_jax.data import generated_names, load_dataset
 from ddim_jax.data.export import export_pairs, main
+from ddim_jax.registry import DATASETS
 from ddim_jax.runtime.errors import InputError
+
+
+def test_data_sets_without_files_say_so_themselves(monkeypatch):
+    def squares(split, options):
+        raise AssertionError("not loaded")
+
+    squares.generated = True
+    monkeypatch.setitem(DATASETS._entries, "squares", squares)
+    assert generated_names() == ("ambiguous", "phantom", "squares")
 
 
 def test_exported_phantoms_are_a_folder_data_set(tmp_path):

@@ -5,10 +5,11 @@ import time
 
 import numpy as np
 import pytest
+from loaded_arrays import load_arrays
 from pair_files import save_pair
 from PIL import Image
 
-from ddim_jax.data import Example, Joined, Subset, check_source, load_arrays, load_dataset
+from ddim_jax.data import Example, Joined, Subset, check_source, load_dataset
 from ddim_jax.data.facts import PairFacts, PixelBudget, facts_of, is_lost, resized_dice
 from ddim_jax.labels import Labels
 from ddim_jax.preprocessing import resize_mask

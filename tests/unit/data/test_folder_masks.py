@@ -4,10 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from loaded_arrays import load_arrays
 from pair_files import save, save_pair, write_splits
 from PIL import Image
 
-from ddim_jax.data import Selection, check_source, load_arrays, load_dataset, load_selections
+from ddim_jax.data import Selection, check_source, load_dataset, load_selections
 from ddim_jax.data.masks import united
 from ddim_jax.labels import Labels
 from ddim_jax.runtime.errors import DataError

@@ -5,10 +5,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from absl import logging
+from loaded_arrays import load_arrays
 from pair_files import mask, picture, save, save_pair, write_splits
 from PIL import Image
 
-from ddim_jax.data import Example, Subset, check_source, groups_of, load_arrays, load_dataset
+from ddim_jax.data import Example, Subset, check_source, groups_of, load_dataset
 from ddim_jax.data.datasets.folder import find_pairs
 from ddim_jax.data.discovery import all_images, folders_below
 from ddim_jax.data.preflight import examine

@@ -4,9 +4,10 @@ import itertools
 
 import numpy as np
 import pytest
+from loaded_arrays import load_arrays
 from pair_files import save_pair
 
-from ddim_jax.data import Order, load_arrays, load_dataset, training_batches, training_indices
+from ddim_jax.data import Order, load_dataset, training_batches, training_indices
 from ddim_jax.runtime.errors import DataError
 
 

@@ -1,5 +1,8 @@
 """A batch, a stand-in for the network whose answer is known, and the rates, for the tests of a process."""
 
+import functools
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy_ddim
@@ -23,6 +26,13 @@ def _by_name(sampler):
 ddim_sample = _by_name(diffusion.ddim_sample)
 ddpm_sample = _by_name(diffusion.ddpm_sample)
 dpm_solver_sample = _by_name(diffusion.dpm_solver_sample)
+
+
+@functools.cache
+def drawn_noise(seed, steps, shape, dtype=jnp.float64):
+    """The documented chain: step k draws from fold_in(key, k)."""
+    key = jax.random.key(seed)
+    return jax.vmap(lambda k: jax.random.normal(jax.random.fold_in(key, k), shape, dtype))(jnp.arange(steps))
 
 
 def batch(seed=0):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from ddim_jax.diffusion import DiffusionProcess, DirectProcess
-from ddim_jax.diffusion.losses import cross_entropy_dice, mask_of_logits
+from ddim_jax.diffusion.losses import mask_of_logits
+from ddim_jax.diffusion.mask_losses.bce_dice import cross_entropy_dice
 from ddim_jax.diffusion.stochastic import StochasticProcess
 from ddim_jax.labels import Labels
 from ddim_jax.preprocessing import normalise_mask

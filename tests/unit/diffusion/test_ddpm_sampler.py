@@ -9,7 +9,7 @@ import numpy as np
 import numpy_ddpm
 import pytest
 from numpy_schedules import cosine_alpha_bars, zero_terminal
-from stand_ins import ddim_sample, ddpm_sample
+from stand_ins import ddim_sample, ddpm_sample, drawn_noise
 
 from ddim_jax.diffusion import (
     DiffusionProcess,
@@ -36,12 +36,6 @@ def starting_noise(dtype=np.float64):
     return np.random.default_rng(4).normal(size=SHAPE).astype(dtype)
 
 
-def drawn_noise(steps, dtype=jnp.float64):
-    """The documented chain: step k draws from fold_in(key, k)."""
-    key = jax.random.key(KEY_SEED)
-    return jax.vmap(lambda k: jax.random.normal(jax.random.fold_in(key, k), SHAPE, dtype))(jnp.arange(steps))
-
-
 def compare_with_numpy(steps, prediction, clip=None):
     with jax.enable_x64(True):
         result, trajectory = ddpm_sample(
@@ -54,7 +48,7 @@ def compare_with_numpy(steps, prediction, clip=None):
             clip_x0=clip,
             return_trajectory=True,
         )
-        z = np.asarray(drawn_noise(steps))
+        z = np.asarray(drawn_noise(KEY_SEED, steps, SHAPE))
     x_t, x0 = numpy_ddpm.sample(
         lambda x, t: network(x, t, np), starting_noise(), steps, z, prediction=prediction, clip=clip
     )
@@ -91,7 +85,7 @@ def test_from_a_schedule_that_ends_at_zero(steps, prediction):
             key=jax.random.key(KEY_SEED),
             return_trajectory=True,
         )
-        z = np.asarray(drawn_noise(steps))
+        z = np.asarray(drawn_noise(KEY_SEED, steps, SHAPE))
     x_t, _ = numpy_ddpm.sample(
         lambda x, t: network(x, t, np), starting_noise(), steps, z, prediction=prediction, bars=bars
     )
@@ -101,7 +95,7 @@ def test_from_a_schedule_that_ends_at_zero(steps, prediction):
 def test_float32_stays_float32_and_close():
     noise = jnp.asarray(starting_noise(np.float32))
     result = ddpm_sample(network_jax, noise, linear_schedule(), 1000, prediction="x0", key=jax.random.key(KEY_SEED))
-    z = np.asarray(drawn_noise(1000, jnp.float32))
+    z = np.asarray(drawn_noise(KEY_SEED, 1000, SHAPE, jnp.float32))
     _, x0 = numpy_ddpm.sample(lambda x, t: network(x, t, np), starting_noise(), 1000, z, prediction="x0")
     assert result.dtype == jnp.float32
     np.testing.assert_allclose(result, x0[-1], rtol=1e-4, atol=1e-4)
@@ -144,22 +138,6 @@ def test_the_program_is_one_scan():
     assert "length=1000" in text
 
 
-@pytest.mark.parametrize(
-    ("steps", "options", "message"),
-    [
-        (5, {"prediction": "velocity", "key": 0}, "diffusion.prediction is 'velocity'; expected one of noise, x0, v"),
-        (5, {"clip_x0": 0.0, "key": 0}, "sample.clip_x0 is 0.0; expected None .* or a positive bound"),
-        (5, {}, "sample.sampler is 'ddpm'.*give it a key"),
-        (1001, {"key": 0}, "sample.steps is 1001; expected a whole number from 1 to 1000"),
-    ],
-)
-def test_impossible_requests_name_the_field(steps, options, message):
-    if "key" in options:
-        options = {**options, "key": jax.random.key(options["key"])}
-    with pytest.raises(ConfigError, match=message):
-        ddpm_sample(network_jax, jnp.zeros(SHAPE), linear_schedule(), steps, **options)
-
-
 def test_the_process_hands_everything_over():
     process = DiffusionProcess.create(prediction="x0", mask_scale=0.5)
     image, noise = jnp.zeros((*SHAPE[:3], 3)), jnp.asarray(starting_noise(np.float32))
@@ -173,7 +151,7 @@ def test_the_process_hands_everything_over():
 
     key = jax.random.key(KEY_SEED)
     result = process.sample(apply, 2.0, image, noise, SamplingOptions(6, sampler="ddpm", clip_x0=0.9), key=key)
-    z = np.asarray(drawn_noise(6, jnp.float32))
+    z = np.asarray(drawn_noise(KEY_SEED, 6, SHAPE, jnp.float32))
     _, x0 = numpy_ddpm.sample(denoise, starting_noise(), 6, z, prediction="x0", clip=0.45)
     np.testing.assert_allclose(result, x0[-1] / 0.5, rtol=1e-4, atol=1e-5)
     with pytest.raises(ConfigError, match=r"sample.sampler is 'dpm'; expected one of ddim, ddpm, dpm\+\+"):

@@ -159,20 +159,6 @@ def test_the_program_is_one_scan(steps):
     assert f"length={steps}" in text
 
 
-@pytest.mark.parametrize(
-    ("steps", "options", "message"),
-    [
-        (5, {"prediction": "velocity"}, "diffusion.prediction is 'velocity'; expected one of noise, x0, v"),
-        (5, {"clip_x0": 0.0}, "sample.clip_x0 is 0.0; expected None .* or a positive bound"),
-        (1001, {}, "sample.steps is 1001; expected a whole number from 1 to 1000"),
-        (2.0, {}, "sample.steps is 2.0; expected a whole number from 1 to 1000"),
-    ],
-)
-def test_impossible_requests_name_the_field(steps, options, message):
-    with pytest.raises(ConfigError, match=message):
-        dpm_solver_sample(network_jax, jnp.zeros(SHAPE), linear_schedule(), steps, **options)
-
-
 @pytest.mark.parametrize("loss", ["mse", "bce_dice"])
 def test_the_process_hands_everything_over(loss):
     process = DiffusionProcess.create(prediction="x0", loss=loss, mask_scale=0.5, noise_schedule="cosine")

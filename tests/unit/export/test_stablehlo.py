@@ -8,13 +8,14 @@ import types
 
 import numpy as np
 import pytest
+from exported_files import read_about
 from PIL import Image
 from segmenters import SIZE, MixesNoise, ReadsRed, config, loaded_network, picture, tiny_params
 
 from ddim_jax.cli import export as command
 from ddim_jax.export import export_checkpoint, file
 from ddim_jax.export.file import in_float32, inputs_of
-from ddim_jax.export.formats import FORMATS, read_about
+from ddim_jax.export.formats import FORMATS
 from ddim_jax.export.program import create_program
 from ddim_jax.imageio.images import read_image
 from ddim_jax.inference import Segmenter

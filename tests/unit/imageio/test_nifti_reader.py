@@ -1,4 +1,5 @@
 import gzip
+import struct
 import zipfile
 
 import nibabel
@@ -9,7 +10,7 @@ from ddim_jax.imageio.containers import files_inside
 from ddim_jax.imageio.images import ReadOptions, count_pixels, read_image, read_mask, read_picture
 from ddim_jax.imageio.stacks import notes_of_slice, open_stack
 from ddim_jax.inference.jobs import Job
-from ddim_jax.inference.source import Source
+from ddim_jax.inference.sliced_image import SlicedImage
 from ddim_jax.labels import Labels
 from ddim_jax.runtime.errors import DataError
 
@@ -137,7 +138,7 @@ def test_values_that_are_no_numbers_are_counted(tmp_path):
     ]  # fmt: skip
     found = read_picture(saved(tmp_path / "one.nii", values[..., :1]))
     assert found.notes == ("not finite (3 values are NaN or infinite; NaN is shown black)",)
-    source = Source(Job(str(tmp_path), "v.nii", "v"), ReadOptions())
+    source = SlicedImage(Job(str(tmp_path), "v.nii", "v"), ReadOptions())
     seen = [source.read(index).pixels[..., 0] for index in range(3)]
     shown = stack.upright(values)
     assert [int(seen[0][np.isnan(shown[0])][0]), int(seen[0][shown[0] == np.inf][0])] == [0, 255]
@@ -174,6 +175,7 @@ def damaged(whole):
         "no NIfTI": (b"\0" * 999, "is no NIfTI file"),
         "cut": (whole[:-5], "truncated or damaged"),
         "cut in the header": (whole[:300], "is no NIfTI file"),
+        "cut in a header of NIfTI-2": (struct.pack("<i4s", 540, b"n+2\0") + bytes(400), "is no NIfTI file; expected"),
         "longer": (bytes(longer), "truncated or damaged"),
         "bomb": (bytes(bomb), "too many"),
         "offset": (bytes(offset), "begin at byte 1e"),

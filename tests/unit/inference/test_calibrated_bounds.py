@@ -16,9 +16,9 @@ from ddim_jax.evaluation import evaluate_checkpoint
 from ddim_jax.inference import Segmenter, segment_files
 from ddim_jax.inference.calibration import Calibrated, load_calibration, save_calibration
 from ddim_jax.inference.calibration_advice import calibrated_options
-from ddim_jax.inference.records import facts_of
+from ddim_jax.inference.records import record_fields
 from ddim_jax.inference.segmentation import fuse
-from ddim_jax.inference.source import summed
+from ddim_jax.inference.sliced_image import summed
 from ddim_jax.labels import Labels
 from ddim_jax.metrics import DoubtScale, Quantiles
 from ddim_jax.runtime.errors import InputError
@@ -150,11 +150,11 @@ def test_slices_have_bounds_of_their_own_in_square_millimetres(segmenter, tmp_pa
 def test_bounds_in_square_millimetres_are_rounded_outwards(segmenter):
     save(segmenter)
     result = segmenter.segment(red_block())  # bounds of 58 and 70 pixels
-    facts = facts_of(red_block(), result, Labels(), pixel_area=1.0000015)
+    facts = record_fields(red_block(), result, Labels(), pixel_area=1.0000015)
     found = facts["bounds"]["foreground"]
     names = ("area_mm2", "area_low_mm2", "area_high_mm2")
     assert [found[name] for name in names] == [64.0001, 58.0, 70.0002]
-    found = facts_of(red_block(), result, Labels(), pixel_area=1.25)["bounds"]["foreground"]
+    found = record_fields(red_block(), result, Labels(), pixel_area=1.25)["bounds"]["foreground"]
     assert [found[name] for name in names] == [80, 72.5, 87.5]
 
 
@@ -169,11 +169,11 @@ def test_areas_in_square_millimetres_need_no_calibration(segmenter, tmp_path):
     result = segmenter.segment(red_block())
     several = Labels.create({"lung": 1, "heart": 2})
     halves = [
-        facts_of(red_block(), result._replace(mask=result.mask * k), several, area) for k, area in ((1, 2), (2, 3))
+        record_fields(red_block(), result._replace(mask=result.mask * k), several, area) for k, area in ((1, 2), (2, 3))
     ]
     inside = int(result.mask.sum())
     assert summed([one | {"seconds": 0} for one in halves])["areas_mm2"] == {"lung": 2 * inside, "heart": 3 * inside}
-    halves[1] = facts_of(red_block(), result, several)
+    halves[1] = record_fields(red_block(), result, several)
     assert not {"area_mm2", "areas_mm2"} & summed([one | {"seconds": 0} for one in halves]).keys()
 
 

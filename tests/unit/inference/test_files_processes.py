@@ -4,8 +4,7 @@ import csv
 import shutil
 
 import pytest
-from PIL import Image
-from segmenters import picture, red_segmenter
+from segmenters import red_segmenter, save_archive
 
 from ddim_jax.inference import segment_files
 from ddim_jax.runtime import mounts
@@ -16,14 +15,7 @@ COUNT = 30
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory):
-    """Images of different sizes in two folders, one of them damaged."""
-    folder = tmp_path_factory.mktemp("archive")
-    (folder / "sub").mkdir()
-    for k in range(COUNT - 1):
-        name = f"sub/{k:02}.png" if k % 3 else f"{k:02}.png"
-        Image.fromarray(picture(k, 12 + k % 5, 20)).save(folder / name)
-    (folder / "damaged.png").write_bytes(b"not an image")
-    return folder
+    return save_archive(tmp_path_factory.mktemp("archive"), COUNT)
 
 
 def test_the_list_is_written_by_whoever_is_last(archive, tmp_path):

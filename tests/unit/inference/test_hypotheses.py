@@ -12,9 +12,9 @@ from segmenters import picture, red_segmenter
 from ddim_jax.imageio.writers.hypotheses import Hypotheses
 from ddim_jax.inference import segment_files
 from ddim_jax.inference.hypotheses import Hypothesis, hypotheses_of, why_no_opinions
-from ddim_jax.inference.records import facts_of
+from ddim_jax.inference.records import record_fields
 from ddim_jax.inference.segmentation import Segmentation, fuse
-from ddim_jax.inference.source import summed
+from ddim_jax.inference.sliced_image import summed
 from ddim_jax.labels import Labels
 from ddim_jax.registry import WRITERS, register
 from ddim_jax.sampling_options import SamplingOptions
@@ -88,7 +88,7 @@ def test_a_result_has_them_where_they_are_asked_for():
     samples = np.stack([LEFT, RIGHT])
     assert fuse(samples, (10, 10), OPTIONS).hypotheses == ()
     result = fuse(samples, (10, 10), OPTIONS, hypotheses=True)
-    facts = facts_of(np.zeros((10, 10, 3), np.uint8), result, Labels())
+    facts = record_fields(np.zeros((10, 10, 3), np.uint8), result, Labels())
     assert facts["hypotheses"] == [
         {"weight": 0.5, "samples": 1, "area": 50},
         {"weight": 0.5, "samples": 1, "area": 20},

@@ -52,7 +52,7 @@ def test_some_hundred_bytes_are_held_of_a_picture_done_before(tmp_path):
         tracemalloc.start()
         try:
             with open_index(folder) as index:
-                assert index.kinds(f"sub/image_{count - 1:06}") == ("mask",)
+                assert index.record(f"sub/image_{count - 1:06}")["outputs"] == ["mask"]
                 return tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
@@ -209,4 +209,4 @@ def test_a_disk_that_fills_is_told_with_the_name_of_the_index(tmp_path, freed):
     assert (error.value.errno, error.value.filename) == (errno.EFBIG, str(tmp_path / "index.jsonl"))
     assert text(tmp_path) == line("a") + (line("b") if freed else line("b")[:10])
     with open_index(tmp_path) as index:
-        assert index.earlier("a") and bool(index.earlier("b")) == freed
+        assert index.record("a") and bool(index.record("b")) == freed

@@ -54,7 +54,7 @@ def test_others_start_while_one_reads_what_was_done_before(tmp_path, monkeypatch
     assert not ended.is_alive()
     go_on.set()
     slow.join()
-    assert opened[0].kinds("a") == ("mask",)
+    assert opened[0].record("a")["outputs"] == ["mask"]
     opened[0].close()
     first.close()
     assert text(tmp_path) == line("a", outputs=["mask"])
@@ -80,7 +80,8 @@ def test_the_next_start_merges_what_a_killed_run_left(tmp_path, next_process, ca
     (tmp_path / ".0123456789abcdef0123456789abcdef.partial.jsonl").touch()
     with open_index(tmp_path, next_process) as index:
         assert text(tmp_path) == line("a") + line("b", outputs=["mask"]) + line("c", outputs=["mask"]) + line("z")
-        assert index.kinds("b") == ("mask",) and index.kinds("z") == index.kinds("torn") == ()
+        assert index.record("b")["outputs"] == ["mask"] and "outputs" not in index.record("z")
+        assert index.record("torn") == {}
         add(index, "y")
     assert [json.loads(found)["name"] for found in text(tmp_path).splitlines()] == ["a", "b", "c", "y", "z"]
     assert caplog.text.count("index.1-of-2.jsonl: the last line is incomplete") == 1
@@ -102,7 +103,7 @@ def test_a_killed_process_started_again_beside_the_others_goes_on_in_its_part(tm
             part.write('{"name": "torn')
         (tmp_path / ".0123456789abcdef0123456789abcdef.partial.png").touch()  # the other process may be writing it
         with open_index(tmp_path, Process(1, 2)) as index:
-            assert index.kinds("b") == ("mask",) and "last line is incomplete" in caplog.text
+            assert index.record("b")["outputs"] == ["mask"] and "last line is incomplete" in caplog.text
             add(index, "c")
         assert (tmp_path / "index.1-of-2.jsonl").read_text() == line("b", outputs=["mask"]) + line("c")
         assert (tmp_path / ".0123456789abcdef0123456789abcdef.partial.png").exists()

@@ -8,8 +8,7 @@ from PIL import Image
 from result_files import contents, records
 from segmenters import picture, red_segmenter
 
-from ddim_jax.inference import segment_files
-from ddim_jax.inference import source as sources
+from ddim_jax.inference import segment_files, sliced_image
 from ddim_jax.runtime.errors import InputError
 
 SIZE = 16
@@ -69,7 +68,7 @@ def test_a_source_that_nothing_can_refer_to_has_its_mask(tmp_path, out, slices):
 
 
 def test_too_many_probabilities_leave_the_masks(series, out, monkeypatch):
-    monkeypatch.setattr(sources, "MAX_VOXELS", 5 * SIZE**2 - 1)
+    monkeypatch.setattr(sliced_image, "MAX_VOXELS", 5 * SIZE**2 - 1)
     summary = run(series, out, ("nifti", "nifti-probability"))
     assert "probabilities are too many" in summary.failed[0][1]
     assert records(out)["ct"]["outputs"] == ["nifti"] and (out / "ct_nifti.nii.gz").is_file()
@@ -147,7 +146,7 @@ def test_results_stay_where_their_source_goes_while_they_are_made(series, out, m
     kinds = ("mask", "dicom-overlay")
     assert run(series, out, kinds).done == 1
     before = [path.read_bytes() for path in sorted((out / "ct_dicom-overlay").iterdir())]
-    away, add = series.with_name("away"), sources.Source.add
+    away, add = series.with_name("away"), sliced_image.SlicedImage.add
 
     def go_and_add(self, index, *arguments):
         if index == self.count - 1:
@@ -155,7 +154,7 @@ def test_results_stay_where_their_source_goes_while_they_are_made(series, out, m
         add(self, index, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(sources.Source, "add", go_and_add)
+        patch.setattr(sliced_image.SlicedImage, "add", go_and_add)
         ((file, reason),) = run(series, out, (*kinds, "probability")).failed
     assert file == str(series) and "cannot be read" in reason
     assert [path.read_bytes() for path in sorted((out / "ct_dicom-overlay").iterdir())] == before

@@ -342,8 +342,8 @@ def test_a_run_that_is_stopped_leaves_no_half_source(series, out, monkeypatch):
             raise RuntimeError("a bug")
         return add(self, index, *arguments)
 
-    add = stream.Source.add
-    monkeypatch.setattr(stream.Source, "add", failing)
+    add = stream.SlicedImage.add
+    monkeypatch.setattr(stream.SlicedImage, "add", failing)
     with pytest.raises(RuntimeError):
         run(folder, out)
     assert not list(out.rglob("*.png")) and not list(out.rglob("*partial*"))

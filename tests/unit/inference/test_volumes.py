@@ -11,9 +11,8 @@ from result_files import records
 from segmenters import red_segmenter
 
 from ddim_jax.imageio.stacks import open_stack
-from ddim_jax.inference import segment_files
-from ddim_jax.inference import source as sources
-from ddim_jax.inference.source import summed
+from ddim_jax.inference import segment_files, sliced_image
+from ddim_jax.inference.sliced_image import summed
 
 SIZE = 16
 FRAMES = 3
@@ -94,7 +93,7 @@ def test_areas_of_a_reader_that_does_not_tell_space_from_time_are_summed(tmp_pat
             if in_space != "not said":
                 self.lies_in_space = in_space
 
-    monkeypatch.setattr(sources, "open_stack", Earlier)
+    monkeypatch.setattr(sliced_image, "open_stack", Earlier)
     record = run(cine(tmp_path / "x.dcm"), out)
     if in_space is False:
         assert record["area_mm2_of_slices"] == pytest.approx([24, 48, 72]) and "area_mm2" not in record

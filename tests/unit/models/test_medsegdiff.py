@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from model_inputs import inputs
 from numpy_unet import attention, conv, dense, embedding, fold, norm, residual_block, silu, unfold
 
 from ddim_jax.models import MedSegDiff
@@ -15,13 +16,6 @@ BINS = 3
 def build(**fields):
     sizes = {"base_channels": 8, "channel_multipliers": (1, 2), "blocks_per_level": 1, "norm_groups": 4}
     return MedSegDiff(**{**sizes, "attention_levels": (), "fusion_levels": (0,), "frequency_bins": BINS, **fields})
-
-
-def inputs(height=8, width=12):
-    rng = np.random.default_rng(0)
-    noisy_mask = rng.normal(size=(2, height, width, 1)).astype(np.float32)
-    image = rng.uniform(-1, 1, (2, height, width, 3)).astype(np.float32)
-    return noisy_mask, image, np.array([3, 700], np.int32)
 
 
 def parse(weight, x):

@@ -8,7 +8,7 @@ from numpy_unet import conv, dense, embedding, fold, norm, silu, unfold
 
 from benchmarks.speed.roofline import count
 from ddim_jax.diffusion import DiffusionProcess, Encoded
-from ddim_jax.diffusion.losses import cross_entropy_dice
+from ddim_jax.diffusion.mask_losses.bce_dice import cross_entropy_dice
 from ddim_jax.inference.segmentation import sample_image
 from ddim_jax.labels import Labels
 from ddim_jax.models import Network, TrunkDDIM, create_model, param_shapes

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpy_unet
 import pytest
+from model_inputs import inputs
 
 from ddim_jax.models import DenoisingUNet
 
@@ -19,13 +20,6 @@ FORMS = {
 
 def build(form, **fields):
     return DenoisingUNet(base_channels=16, blocks_per_level=1, norm_groups=4, **{**FORMS[form], **fields})
-
-
-def inputs(height=8, width=12):
-    rng = np.random.default_rng(0)
-    noisy_mask = rng.normal(size=(2, height, width, 1)).astype(np.float32)
-    image = rng.uniform(-1, 1, (2, height, width, 3)).astype(np.float32)
-    return noisy_mask, image, np.array([3, 700], np.int32)
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,11 @@ import numpy as np
 from PIL import Image
 from segmenters import SIZE, red_segmenter
 
-from ddim_jax.serve.network import Network
+from ddim_jax.serve.network import ServedNetwork
 
 
 def network(name="red", segments=("Lung",), **sample):
-    return Network.create(name, red_segmenter(**sample), segments)
+    return ServedNetwork.create(name, red_segmenter(**sample), segments)
 
 
 def png(pixels):

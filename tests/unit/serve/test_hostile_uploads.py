@@ -18,7 +18,7 @@ from starlette.testclient import TestClient
 
 from ddim_jax.serve import app as app_module
 from ddim_jax.serve.limits import Limits
-from ddim_jax.serve.network import Network
+from ddim_jax.serve.network import ServedNetwork
 
 SECRET = "Secret^Name"
 
@@ -317,7 +317,7 @@ def test_a_fault_of_the_program_is_told_without_what_is_in_a_file(shared, monkey
     assert answer.status_code == 500 and SECRET not in answer.text + caplog.text
     assert type(error).__name__ in caplog.text and "test_hostile_uploads.py" in caplog.text
     monkeypatch.undo()
-    monkeypatch.setattr(Network, "about", lambda self: {}[SECRET])
+    monkeypatch.setattr(ServedNetwork, "about", lambda self: {}[SECRET])
     assert shared.get("/about").status_code == 500 and SECRET not in caplog.text
     monkeypatch.undo()
     assert shared.get("/about").status_code == 200

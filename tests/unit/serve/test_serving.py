@@ -14,7 +14,7 @@ from ddim_jax.cli import serve as command
 from ddim_jax.inference import Segmenter
 from ddim_jax.metrics import Quantiles
 from ddim_jax.serve import app
-from ddim_jax.serve.network import Network
+from ddim_jax.serve.network import ServedNetwork
 
 
 def test_a_picture_gives_its_mask_and_its_area(client):
@@ -179,7 +179,7 @@ def test_several_classes_stand_side_by_side(serving):
     )
     image = np.zeros((SIZE, SIZE, 3), np.uint8)
     image[:4, :, 0], image[6:9, :5, 1] = 255, 255
-    client = serving([Network.create("two", segmenter)])
+    client = serving([ServedNetwork.create("two", segmenter)])
     (result,) = client.post("/segment", content=png(image)).json()["networks"]
     (found,) = result["slices"]
     assert result["exclusive"] and [one["name"] for one in result["classes"]] == ["lung", "heart"]

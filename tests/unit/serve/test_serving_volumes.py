@@ -11,7 +11,7 @@ from dicom_files import ct_series, ct_slice
 from segmenters import SIZE, config, red_segmenter
 
 from ddim_jax.inference import Segmenter, segment_files
-from ddim_jax.serve.network import Network
+from ddim_jax.serve.network import ServedNetwork
 
 
 def result_of(client, *paths):
@@ -62,7 +62,7 @@ def test_each_class_has_its_volume(serving, tmp_path):
     about["data"] |= {"labels": {"files": 1, "heart": 2}}  # a class may be called as a field of the answer is
     weights = {"unused": np.float32(0)}
     segmenter = Segmenter(ReadsSides(), weights, config=about, step=7, checkpoint="run/checkpoints/7")
-    result = result_of(serving([Network.create("two", segmenter)]), volume(tmp_path / "x.nii"))
+    result = result_of(serving([ServedNetwork.create("two", segmenter)]), volume(tmp_path / "x.nii"))
     # Half a slice is 128 pixels, of 3 mm3 each; the side that is bright in both slices has two of them.
     found = {one["name"]: one["volume_ml"] for one in result["classes"]}
     assert sorted(found.values()) == [0.384, 0.768]

@@ -1,7 +1,6 @@
 import errno
 import json
 import struct
-import subprocess
 import time
 
 import numpy as np
@@ -121,18 +120,7 @@ def test_long_runs_are_told_in_hours(tmp_path, clock, capsys):
     assert "0.2 images/s, 1 h 00 min left" in capsys.readouterr().err
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 64 KiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("mounting a small file system needs root")
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)
-
-
+@pytest.mark.parametrize("small_disk", ["64k"], indirect=True)
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_events_that_the_disk_refuses_are_an_error_and_no_end_of_the_run(small_disk, tmp_path):
     """The thread that writes them ends there; the run must not wait for it."""

@@ -7,17 +7,16 @@ from absl import logging
 from tiny_runs import unet_config
 
 from ddim_jax.data import load_dataset
-from ddim_jax.data.pixels import write_pixels
+from ddim_jax.data.pixels import PIXELS_FIELD, check_same_pixels, digest_of, write_pixels
 from ddim_jax.runtime.errors import ConfigError
 from ddim_jax.training import setup, train
-from ddim_jax.training.same_pixels import FIELD, check_same_pixels, digest_of
 
 BEFORE = {"a": "1" * 64, "b,c": "2" * 64, "d": "3" * 64}
 NOW = {**BEFORE, "b,c": "4" * 64}
 
 
 def test_pairs_whose_pixels_changed_are_refused_by_name(tmp_path, monkeypatch):
-    saved = {"data": {FIELD: digest_of(BEFORE)}}
+    saved = {"data": {PIXELS_FIELD: digest_of(BEFORE)}}
     write_pixels(tmp_path, BEFORE, {})
     check_same_pixels(saved, dict(reversed(BEFORE.items())), tmp_path, refuse=True)
     with pytest.raises(ConfigError, match=r"image or mask of b,c \(1 of 3 pairs\) changed since.*same_pixels=false"):
@@ -34,7 +33,7 @@ def test_without_the_table_they_are_refused_without_names(tmp_path, content):
     if content is not None:
         (tmp_path / "pixels.csv").write_bytes(content)
     with pytest.raises(ConfigError, match="image or mask of some pairs changed since"):
-        check_same_pixels({"data": {FIELD: digest_of(BEFORE)}}, NOW, tmp_path, refuse=True)
+        check_same_pixels({"data": {PIXELS_FIELD: digest_of(BEFORE)}}, NOW, tmp_path, refuse=True)
 
 
 class Inverted:

@@ -4,8 +4,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from loaded_arrays import load_arrays
 
-from ddim_jax.data import Example, Subset, load_arrays
+from ddim_jax.data import Example, Subset
 from ddim_jax.diffusion import DiffusionProcess, DirectProcess
 from ddim_jax.sampling_options import SamplingOptions
 from ddim_jax.training.validation import Validator, validation_options, validation_rows

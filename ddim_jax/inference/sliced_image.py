@@ -22,7 +22,7 @@ from ddim_jax.runtime.atomic import atomic_path, errors_naming, flush_file, flus
 from ddim_jax.runtime.errors import DataError
 
 
-class Source:
+class SlicedImage:
     """A DICOM series, a file of several frames, a volume, or an image of such a format: its slices and results.
 
     Results of slices are written into folders with temporary names, which `complete` renames; those of the whole source
@@ -147,7 +147,7 @@ class Source:
     ) -> None:
         """Takes the result of a slice and writes what there is of each slice; called from several threads."""
         writers = {kind: WRITERS.get(kind) for kind in kinds}
-        whole = [kind for kind, writer in writers.items() if is_whole(writer)]
+        whole = [kind for kind, writer in writers.items() if writes_whole(writer)]
         with self._lock:
             if whole and self._masks is None:
                 self._masks = np.zeros((self.count, *result.mask.shape), np.uint8)
@@ -159,7 +159,7 @@ class Source:
                     else:
                         self._probability = np.zeros(shape, np.float32)
             for kind, writer in writers.items():
-                if not is_whole(writer) and self.count > 1 and kind not in self._folders:
+                if not writes_whole(writer) and self.count > 1 and kind not in self._folders:
                     target = output_dir / self.job.output(kind, self.count)
                     target.parent.mkdir(parents=True, exist_ok=True)
                     self._folders[kind] = target.parent / f".{uuid.uuid4().hex}.partial.slices"
@@ -170,7 +170,7 @@ class Source:
             self._probability[index] = result.probability
         file, _ = self.place(index)
         for kind, writer in writers.items():
-            if is_whole(writer) or kind in self.unavailable:
+            if writes_whole(writer) or kind in self.unavailable:
                 continue
             with self._unless_unavailable(kind):
                 if self.count > 1:
@@ -202,7 +202,7 @@ class Source:
         """
         for kind in kinds:
             writer = WRITERS.get(kind)
-            if is_whole(writer) and kind not in self.unavailable:
+            if writes_whole(writer) and kind not in self.unavailable:
                 path = output_dir / self.job.output(kind)
                 with self._unless_unavailable(kind), atomic_path(path, suffix=writer.suffix) as temporary:
                     writer().write_stack(temporary, self._masks, self._probability, self._stack, context)
@@ -230,7 +230,7 @@ class Source:
         self._masks = self._probability = None
 
 
-def is_whole(writer: Any) -> bool:
+def writes_whole(writer: Any) -> bool:
     """True for a writer of whole sources."""
     return hasattr(writer, "write_stack")
 
