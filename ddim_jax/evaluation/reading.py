@@ -8,6 +8,7 @@ from absl import logging
 from rich.progress import Progress
 
 from ddim_jax.data import Example, Source, check_source
+from ddim_jax.data.arrays import check_example
 from ddim_jax.data.facts import is_lost, picture_digest, resized_dice, values_of
 from ddim_jax.imageio.foregrounds import describe_foregrounds, noting
 from ddim_jax.imageio.label_maps import UnnamedValuesError
@@ -51,7 +52,7 @@ def read_all(
       trained_on: the digests of the images of the training (`picture_digest`); None where they are not known.
 
     Raises:
-      DataError: pairs cannot be read, of which up to ten are named, or a mask is ignored everywhere; or
+      DataError: pairs cannot be used, of which up to ten are named, or a mask is ignored everywhere; or
         masks that are read by level have several values for their foreground.
     """
     kept: dict[int, Example] = {}
@@ -60,8 +61,9 @@ def read_all(
         try:
             with noting(foregrounds):
                 example = source[row]
+                check_example(example, labels)
         except DataError:
-            check_source(source)  # names all that cannot be read
+            check_source(source, labels=labels)  # names all that cannot be read
             raise
         if not labels.valid(example.mask).any():
             raise DataError(f"{example.id}: its mask is ignored everywhere (data.ignore), so there is nothing to score")

@@ -13,6 +13,7 @@ from rich.console import Console
 from ddim_jax.data import Example
 from ddim_jax.evaluation import evaluate, summary_table
 from ddim_jax.labels import Labels
+from ddim_jax.runtime.errors import DataError
 
 LABELS = Labels.create({"lung": 1, "heart": 2}, ignore=9)
 TRUTH = np.repeat(np.array([[1], [2], [0], [255]], np.uint8), 4, axis=1)
@@ -87,3 +88,23 @@ def test_a_picture_that_is_ignored_everywhere_is_refused(tmp_path):
     source = MemorySource([Example("a", picture(1), np.full((4, 4), 255, np.uint8))])
     with pytest.raises(ValueError, match=r"a: its mask is ignored everywhere"):
         evaluate(segmenter, source, tmp_path, split="test", figures=False)
+
+
+@pytest.mark.parametrize(
+    ("truth", "found"),
+    [
+        (TRUTH == 1, r"its mask is bool \[4, 4\]; expected uint8 \[4, 4\]"),
+        (TRUTH // 2 * 2 + 1, "its mask holds 3; expected 0 to 2, or 255"),
+    ],
+)
+def test_a_data_set_that_gives_no_masks_of_these_classes_is_refused(truth, found, tmp_path):
+    segmenter = FakeSegmenter({1: [estimates(1, 2, 0, 1)]}, labels=LABELS)
+    with pytest.raises(DataError, match=rf"1 of 2 pairs of memory cannot be used:\n  b: {found}"):
+        evaluate(
+            segmenter,
+            MemorySource([Example("a", picture(1), TRUTH), Example("b", picture(1), truth)]),
+            tmp_path,
+            split="test",
+            figures=False,
+        )
+    assert segmenter.calls == []
