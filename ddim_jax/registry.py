@@ -286,12 +286,12 @@ def import_plugins(modules: tuple[str, ...]) -> None:
                 raise ConfigError(
                     f"plugins names {name!r}, which cannot be imported; install it, or put its folder into PYTHONPATH"
                 ) from error
-            raise ConfigError(f"plugins names {name!r}, which fails at {_place_of(error)}") from error
+            raise ConfigError(f"plugins names {name!r}, which fails at {place_of(error)}") from error
         _plugins[name] = None
 
 
-def _place_of(error: Exception) -> str:
-    """The file and line at which an import failed, and the error, in one line."""
+def place_of(error: Exception) -> str:
+    """Returns the file and line at which an error was raised, and the error, in one line."""
     if isinstance(error, SyntaxError):
         return f"{error.filename}, line {error.lineno}: {error.msg}"
     places = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]

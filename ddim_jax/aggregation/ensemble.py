@@ -11,6 +11,8 @@ from ddim_jax.labels import Labels
 from ddim_jax.registry import ENSEMBLES, not_called_as
 from ddim_jax.runtime.errors import ConfigError
 
+_ROUNDING = 1e-5
+
 
 def of_masks(fuse: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray, Protocol], np.ndarray]:
     """A decorator: makes an ensemble of a function of masks, uint8 [S, h, w] of 0 and 1 -> probability [h, w].
@@ -55,7 +57,7 @@ def ensemble_probability(
 
     Raises:
       ValueError: no sample, another shape, or a value that is not finite.
-      ConfigError: an unknown ensemble.
+      ConfigError: an unknown ensemble, or one that gives no such probability.
     """
     samples, fuse = check_samples(samples), ENSEMBLES.get(ensemble)
     if labels.exclusive and hasattr(fuse, "of_masks"):
@@ -64,11 +66,29 @@ def ensemble_probability(
             probability = [protocol.probability(one[np.newaxis, ..., k]) for k in range(labels.count)]
             masks.append(threshold_mask(np.stack(probability, axis=-1), threshold, labels))
         votes = np.stack(masks)
-        fused = np.stack([fuse.of_masks((votes == k).astype(np.uint8)) for k in range(1, labels.count + 1)], axis=-1)
+        fused = [fuse.of_masks((votes == k).astype(np.uint8)) for k in range(1, labels.count + 1)]
+        fused = np.stack([_probability(one, votes.shape[1:], ensemble) for one in fused], axis=-1)
         return (fused / np.maximum(1, fused.sum(axis=-1, keepdims=True))).astype(np.float32)
     if samples.ndim == 4:
         return np.stack([ensemble_probability(one, protocol, ensemble) for one in np.moveaxis(samples, -1, 0)], axis=-1)
-    return fuse(samples, protocol).astype(np.float32)
+    return _probability(fuse(samples, protocol), samples.shape[1:], ensemble)
+
+
+def _probability(fused: np.ndarray, shape: tuple[int, ...], ensemble: str) -> np.ndarray:
+    """The result of an ensemble as float32; what roundings take out of [0, 1] is brought back.
+
+    Raises:
+      ConfigError: it has another shape, or values beyond that, or that are no numbers.
+    """
+    fused = np.asarray(fused, np.float32)
+    if fused.shape != shape:
+        raise ConfigError(
+            f"the ensemble {ensemble!r} gives the shape {list(fused.shape)}; expected {list(shape)}, as a sample has it"
+        )
+    low, high = float(fused.min()), float(fused.max())  # both NaN where one value is
+    if not (low >= -_ROUNDING and high <= 1.0 + _ROUNDING):
+        raise ConfigError(f"the ensemble {ensemble!r} gives values from {low:g} to {high:g}; expected 0 to 1")
+    return fused if low >= 0.0 and high <= 1.0 else fused.clip(0.0, 1.0)
 
 
 def ensemble_threshold(protocol: Protocol, ensemble: str = "mean", labels: Labels = Labels()) -> float | None:

@@ -10,6 +10,7 @@ from ddim_jax.data.facts import PairFacts, PixelBudget, facts_of
 from ddim_jax.data.sources import Example, Source, annotators_of, data_error, labels_of
 from ddim_jax.imageio.foregrounds import Foreground, describe_foregrounds, noting
 from ddim_jax.imageio.label_maps import LabelMapError, UnnamedValuesError, describe_label_maps
+from ddim_jax.labels import IGNORED, Labels
 from ddim_jax.preprocessing import resize_image, resize_mask
 from ddim_jax.runtime.errors import DataError
 
@@ -50,6 +51,31 @@ class Selection(NamedTuple):
     check: Sequence[int] = ()
 
 
+def check_example(example: Example, labels: Labels = Labels()) -> None:
+    """Checks that a pair is what `Example` says, with a mask of `labels`.
+
+    Raises:
+      DataError: an array has another type or shape, or a mask another value; the pair is named.
+    """
+    size = np.shape(example.image)[:2]
+    shapes = {"image": (*size, 3), "mask": size}
+    if example.annotators is not None:
+        shapes["annotators"] = (len(example.annotators), *size)
+    for what, shape in shapes.items():
+        array = getattr(example, what)
+        if not isinstance(array, np.ndarray) or array.dtype != np.uint8 or array.shape != shape:
+            found = f"{getattr(array, 'dtype', type(array).__name__)} {list(np.shape(array))}"
+            raise DataError(f"{example.id}: its {what} is {found}; expected uint8 {list(shape)}")
+    highest = 2**labels.count - 1 if labels.multilabel else labels.count
+    masks = example.mask if example.annotators is None else example.annotators
+    others = masks[masks > highest]
+    if labels.ignore:
+        others = others[others != IGNORED]
+    if others.size:
+        expected = ("0 or 1" if highest == 1 else f"0 to {highest}") + (f", or {IGNORED}" if labels.ignore else "")
+        raise DataError(f"{example.id}: its mask holds {others[0]}; expected {expected}")
+
+
 def resized(example: Example, image_size: int) -> tuple[np.ndarray, np.ndarray]:
     """The pair at `image_size` x `image_size`: the image bilinear and antialiased, the mask as `resize_mask` has it."""
     shape = (image_size, image_size)
@@ -62,7 +88,11 @@ def resized_annotators(example: Example, image_size: int) -> np.ndarray:
 
 
 def load_selections(
-    selections: Sequence[Selection], image_size: int, *, resized_at: Sequence[int] = ()
+    selections: Sequence[Selection],
+    image_size: int,
+    *,
+    resized_at: Sequence[int] = (),
+    labels: Labels | None = None,
 ) -> list[Arrays]:
     """Reads, checks and resizes pairs of one or more splits, each file once.
 
@@ -70,6 +100,7 @@ def load_selections(
       selections: rows to keep and rows only to check.
       image_size: S, in pixels.
       resized_at: as for `facts_of`.
+      labels: the classes of the masks; None for those that each source says.
 
     Returns:
       For each selection the pairs of `keep`.
@@ -96,7 +127,9 @@ def load_selections(
         try:
             with budget.room_for(source, row), noting(foregrounds):
                 example = source[row]
-                arrays.facts[row] = facts_of(example, labels_of(source), resized_at)
+                classes = labels_of(source) if labels is None else labels
+                check_example(example, classes)
+                arrays.facts[row] = facts_of(example, classes, resized_at)
                 if places:
                     arrays.images[places], arrays.masks[places] = resized(example, image_size)
                     if arrays.annotators is not None:
@@ -135,6 +168,6 @@ def _said(problems: Sequence[DataError], pairs: int) -> list[str]:
     return [describe_label_maps(maps, pairs), *others]
 
 
-def check_source(*sources: Source) -> None:
+def check_source(*sources: Source, labels: Labels | None = None) -> None:
     """Reads every pair of the sources once and keeps none; see `load_selections`."""
-    load_selections([Selection(source, (), range(len(source))) for source in sources], 1)
+    load_selections([Selection(source, (), range(len(source))) for source in sources], 1, labels=labels)

@@ -1,6 +1,7 @@
 """Data sets by name."""
 
 import os
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from ddim_jax.imageio.images import ReadOptions
 from ddim_jax.labels import Labels
 from ddim_jax.registry import DATASETS
 from ddim_jax.runtime.cache_folder import cache_folder
-from ddim_jax.runtime.errors import ConfigError
+from ddim_jax.runtime.errors import ConfigError, DataError
 from ddim_jax.runtime.remote import local_path
 
 
@@ -36,7 +37,7 @@ def load_dataset(name: str, split: str, **given: Any) -> Source:
 
     Raises:
       ConfigError: the name, the split, the root, the counts, the folds or the annotators are not as they have to be.
-      DataError: the data below `root` cannot be used; files are named, up to ten.
+      DataError: the data below `root` cannot be used, files are named, up to ten; or two pairs have one id.
       InputError: a published set is asked for and tensorflow-datasets is not installed, or a path is of remote storage.
       TypeError: there is no field of that name.
     """
@@ -50,7 +51,12 @@ def load_dataset(name: str, split: str, **given: Any) -> Source:
             f"data.annotators is {list(annotators)} of the data set {name}; expected it of a folder alone"
         )
     root, cache_dir = local_path(options.root or None, "data.root"), _cache(options.cache_dir)
-    return load(split, options._replace(root=root, cache_dir=cache_dir, annotators=annotators))
+    source = load(split, options._replace(root=root, cache_dir=cache_dir, annotators=annotators))
+    if twice := [one for one, count in Counter(source.ids).items() if count > 1]:
+        raise DataError(
+            f"the data set {name}, {split}: {twice[0]!r} names more than one pair; expected one id for each"
+        )
+    return source
 
 
 def configured(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -178,7 +178,8 @@ class DiffusionProcess:
           and whose x0 is in those of the mask.
 
         Raises:
-          ConfigError: an unknown sampler, or as the sampler does.
+          ConfigError: an unknown sampler, one that does not return masks of the shape and dtype of `noise`, or as the
+            sampler does.
         """
 
         image = encode(apply, params, image)
@@ -205,10 +206,10 @@ class DiffusionProcess:
             key=key,
             return_trajectory=return_trajectory,
         )
-        if return_trajectory:
-            x0, trajectory = result
-            return x0 / self.mask_scale, trajectory._replace(x0=trajectory.x0 / self.mask_scale)
-        return result / self.mask_scale
+        x0, trajectory = result if return_trajectory else (result, None)
+        _check_sampled(options.sampler, x0, noise)
+        x0 = x0 / self.mask_scale
+        return (x0, trajectory._replace(x0=trajectory.x0 / self.mask_scale)) if return_trajectory else x0
 
     def _network_input(self, x_t: jax.Array, t: jax.Array) -> jax.Array:
         """x_t brought to unit variance: its own is alpha_bar_t mask_scale^2 + 1 - alpha_bar_t."""
@@ -244,3 +245,13 @@ class DiffusionProcess:
         alpha_bars = self.schedule.alpha_bars
         snr = self.mask_scale**2 * alpha_bars / (1.0 - alpha_bars)
         return jnp.asarray(min_snr_weights(snr, self.prediction), jnp.float32)[t]
+
+
+def _check_sampled(sampler: str, masks: object, noise: jax.Array) -> None:
+    """Refuses what a sampler returned if it has not the shape and dtype of the noise, while it is traced."""
+    found, expected = (  # as text: a size of an exported program may be a symbol
+        f"{one.dtype} [{', '.join(map(str, one.shape))}]" if hasattr(one, "shape") else type(one).__name__
+        for one in (masks, noise)
+    )
+    if found != expected:
+        raise ConfigError(f"the sampler {sampler!r} returns {found}; expected {expected}, as the noise it is given")

@@ -8,6 +8,7 @@ from absl import logging
 from rich.progress import Progress
 
 from ddim_jax.data import Example, Source, check_source
+from ddim_jax.data.arrays import check_example
 from ddim_jax.data.facts import image_digest, is_lost, resized_dice, values_of
 from ddim_jax.data.sources import data_error
 from ddim_jax.imageio.foregrounds import describe_foregrounds, noting
@@ -53,7 +54,7 @@ def read_all(
       trained_on: the digests of the images of the training (`image_digest`); None where they are not known.
 
     Raises:
-      DataError: pairs cannot be read, or masks are ignored everywhere, of which up to ten are named; or masks that are
+      DataError: pairs cannot be used, or masks are ignored everywhere, of which up to ten are named; or masks that are
         read by level have several values for their foreground.
     """
     kept: dict[int, Example] = {}
@@ -62,8 +63,9 @@ def read_all(
         try:
             with noting(foregrounds):
                 example = source[row]
+                check_example(example, labels)
         except DataError:
-            check_source(source)  # names all that cannot be read
+            check_source(source, labels=labels)  # names all that cannot be read
             raise
         if not labels.valid(example.mask).any():
             ignored.append(example.id)

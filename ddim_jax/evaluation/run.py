@@ -29,7 +29,7 @@ from ddim_jax.inference.calibration import run_folder
 from ddim_jax.inference.unlikeness import describe_image
 from ddim_jax.preprocessing import resize_mask
 from ddim_jax.runtime.atomic import write_json
-from ddim_jax.runtime.errors import DataError, InputError
+from ddim_jax.runtime.errors import ConfigError, DataError, InputError
 from ddim_jax.sampling_options import SamplingOptions
 
 _FOLDS = "the checkpoints are those of a cross-validation"
@@ -98,6 +98,7 @@ def evaluate(
       CheckpointError: the network gives values that are not finite.
       InputError: an argument is out of range, there are not as many data sets as checkpoints, `output_dir` cannot be
         made or written to, or the images are too few to calibrate on.
+      ConfigError: a metric or an ensemble fails, or gives what it may not; the image is named.
       TypeError: there is no option of that name, or it is one that an evaluation does not read.
     """
     work = planned(
@@ -227,7 +228,10 @@ def _score_all(
                 shape, pixel_mm = estimates.shape[1:3], None
                 truth = resize_mask(truth, shape)
                 annotators = None if annotators is None else np.stack([resize_mask(mask, shape) for mask in annotators])
-            scored = score(example.id, estimates, truth, annotators=annotators, pixel_mm=pixel_mm)
+            try:
+                scored = score(example.id, estimates, truth, annotators=annotators, pixel_mm=pixel_mm)
+            except ConfigError as error:  # of a metric or an ensemble, which know no name of the image
+                raise ConfigError(f"{example.id}: {error}") from error
             digest = image_digest(example.image).hexdigest()
             results.append(scored._replace(descriptor=describe_image(example.image), digest=digest))
     return results, seconds

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ddim_jax.imageio.images import Picture
-from ddim_jax.imageio.writers import Context, declared
+from ddim_jax.imageio.writers import Context, blaming, declared
 from ddim_jax.inference.file_state import FileState
 from ddim_jax.inference.index import Index, with_segments
 from ddim_jax.inference.jobs import Job
@@ -194,5 +194,6 @@ def write_outputs(
     """Writes the results of one image, each file atomically; `kinds` are names in `WRITERS`."""
     for kind in kinds:
         writer = WRITERS.get(kind)()
-        with atomic_path(output_dir / job.output(kind), suffix=writer.suffix) as temporary:
+        path = output_dir / job.output(kind)
+        with atomic_path(path, suffix=writer.suffix) as temporary, blaming(kind, temporary, job.source):
             writer.write(temporary, result, image, Path(job.source), context)

@@ -13,7 +13,7 @@ import numpy as np
 
 from ddim_jax.imageio.images import EVEN, Picture, ReadOptions, is_even, note_parts
 from ddim_jax.imageio.stacks import MAX_VOXELS, Stack, notes_of_slice, open_stack
-from ddim_jax.imageio.writers import Context
+from ddim_jax.imageio.writers import Context, blaming
 from ddim_jax.inference.jobs import Job, slice_name
 from ddim_jax.inference.segmentation import Segmentation
 from ddim_jax.inference.slice_folders import holds_only_slices, remove_result
@@ -176,10 +176,12 @@ class SlicedImage:
                 if self.count > 1:
                     path = self._folders[kind] / f"{slice_name(index, self.count)}{writer.suffix}"
                     with errors_naming(output_dir / self.job.output(kind, self.count)):
-                        writer().write(path, result, image, file, context._replace(slice=index))
+                        with blaming(kind, path, file):
+                            writer().write(path, result, image, file, context._replace(slice=index))
                         flush_file(path)
                 else:
-                    with atomic_path(output_dir / self.job.output(kind), suffix=writer.suffix) as temporary:
+                    path = output_dir / self.job.output(kind)
+                    with atomic_path(path, suffix=writer.suffix) as temporary, blaming(kind, temporary, file):
                         writer().write(temporary, result, image, file, context)
         self._facts[index] = facts
 
@@ -204,7 +206,11 @@ class SlicedImage:
             writer = WRITERS.get(kind)
             if writes_whole(writer) and kind not in self.unavailable:
                 path = output_dir / self.job.output(kind)
-                with self._unless_unavailable(kind), atomic_path(path, suffix=writer.suffix) as temporary:
+                with (
+                    self._unless_unavailable(kind),
+                    atomic_path(path, suffix=writer.suffix) as temporary,
+                    blaming(kind, temporary, self.job.source),
+                ):
                     writer().write_stack(temporary, self._masks, self._probability, self._stack, context)
         for kind in self.unavailable.keys() & self._folders.keys():
             shutil.rmtree(self._folders.pop(kind), ignore_errors=True)

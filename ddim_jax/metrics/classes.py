@@ -10,6 +10,7 @@ from ddim_jax.metrics.doubt import soft_dice_uncertainty
 from ddim_jax.metrics.overlap import Counts, confusion_counts
 from ddim_jax.metrics.registered import measure
 from ddim_jax.metrics.temperature import logit_counts
+from ddim_jax.runtime.errors import ConfigError
 
 
 def class_counts(prediction: np.ndarray, truth: np.ndarray, labels: Labels = Labels()) -> list[Counts]:
@@ -36,10 +37,18 @@ def measure_classes(
 ) -> list[tuple[Counts, dict[str, float]]]:
     """The pixel counts of each class and every registered metric by name; arguments and errors as `class_counts`.
 
-    Metrics of two masks see ignored pixels as background in both. `pixel_mm` as `ddim_jax.metrics.registered.measure`.
+    Metrics of two masks see ignored pixels as background in both. `pixel_mm` as `ddim_jax.metrics.registered.measure`;
+    of several classes its errors name the class.
     """
-    ignored = _ignored(truth, labels)
-    return [measure(*pair, ignored=ignored, pixel_mm=pixel_mm) for pair in _pairs(prediction, truth, labels)]
+    ignored, found = _ignored(truth, labels), []
+    for name, pair in zip(labels.class_names, _pairs(prediction, truth, labels), strict=True):
+        try:
+            found.append(measure(*pair, ignored=ignored, pixel_mm=pixel_mm))
+        except ConfigError as error:
+            if not labels.several:
+                raise
+            raise ConfigError(f"{name}: {error}") from error
+    return found
 
 
 def calibration_of_classes(probability: np.ndarray, truth: np.ndarray, labels: Labels = Labels()) -> list[Calibration]:

@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from ddim_jax.labels import IGNORED, Labels
-from ddim_jax.metrics.registered import finite
+from ddim_jax.metrics.registered import value_of
 from ddim_jax.registry import HYPOTHESIS_METRICS
 
 _PIXELS_AT_ONCE = 2**20  # float32 counts up to 2^24 exactly
@@ -26,7 +26,7 @@ def measure_hypotheses(hypotheses: np.ndarray, annotators: np.ndarray, labels: L
 
     Raises:
       ValueError: there is no mask, or they differ in size.
-      ConfigError: as `finite`.
+      ConfigError: as `value_of`.
     """
     if labels.ignore:
         counts = (annotators != IGNORED).all(axis=0)
@@ -36,7 +36,7 @@ def measure_hypotheses(hypotheses: np.ndarray, annotators: np.ndarray, labels: L
         for number in range(1, labels.count + 1)
     ]
     return {
-        f"{name}_{len(hypotheses)}": float(np.mean([finite(name, metric(*pair)) for pair in pairs]))
+        f"{name}_{len(hypotheses)}": float(np.mean([value_of(name, metric, *pair) for pair in pairs]))
         for name, metric in HYPOTHESIS_METRICS.items()
     }
 

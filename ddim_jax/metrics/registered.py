@@ -1,12 +1,14 @@
 """All registered metrics of a mask at once."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from ddim_jax.metrics.overlap import Counts, confusion_counts
-from ddim_jax.registry import METRICS
-from ddim_jax.runtime.errors import ConfigError
+from ddim_jax.registry import METRICS, place_of
+from ddim_jax.runtime.errors import ConfigError, InputError
 
 
 def measure(
@@ -22,7 +24,7 @@ def measure(
 
     Raises:
       ValueError: the masks differ in size or hold other values.
-      ConfigError: as `finite`.
+      ConfigError: as `value_of`.
     """
     counts = confusion_counts(prediction, truth)
     counts = counts._replace(true_negative=counts.true_negative - ignored)
@@ -31,27 +33,33 @@ def measure(
         call = METRICS.call_of(metric)
         given = (counts,) if call.startswith("counts") else (prediction, truth)
         if "pixel_mm" not in call:
-            values[name] = finite(name, metric(*given))
+            values[name] = value_of(name, metric, *given)
         elif pixel_mm is not None:
-            values[name] = finite(name, metric(*given, pixel_mm=pixel_mm))
+            values[name] = value_of(name, metric, *given, pixel_mm=pixel_mm)
     return counts, values
 
 
 def measure_counts(counts: Counts) -> dict[str, float]:
-    """The registered metrics that are functions of pixel counts alone, by name; `ConfigError` as `finite`.
+    """The registered metrics that are functions of pixel counts alone, by name; `ConfigError` as `value_of`.
 
     One in millimetres is not: the counts may be of several images, whose pixels differ in size.
     """
     of_counts = ((name, metric) for name, metric in METRICS.items() if METRICS.call_of(metric) == "counts")
-    return {name: finite(name, metric(counts)) for name, metric in of_counts}
+    return {name: value_of(name, metric, counts) for name, metric in of_counts}
 
 
-def finite(name: str, value: object) -> float:
-    """The value that the metric of that name gave, as float: means and intervals of a whole data set are made of it.
+def value_of(name: str, metric: Callable[..., float], *given: Any, **named: Any) -> float:
+    """The value that the metric of that name gives for these arguments: means of a whole data set are made of it.
 
     Raises:
-      ConfigError: it is no finite number.
+      ConfigError: it fails, with its error as the cause, or gives no finite number.
     """
+    try:
+        value = metric(*given, **named)
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:
+        raise ConfigError(f"the metric {name!r} fails at {place_of(error)}") from error
     try:
         number = float(value)
     except (TypeError, ValueError):

@@ -254,6 +254,7 @@ class Jobs:
 
 def fault(error: BaseException) -> Refusal:
     """Logs a fault of the program by its kind and place alone, for its message may hold what is in a file."""
+    error = error.__cause__ or error
     places = [f"{Path(one.filename).name}:{one.lineno}" for one in traceback.extract_tb(error.__traceback__)]
     logging.error("a fault of the program: %s at %s", type(error).__name__, ", ".join(places[-4:]))
     return Refusal(500, "The program has a fault; the log of the server has its place.")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from starlette.exceptions import HTTPException
 
+from ddim_jax.imageio.writers import WriterError
 from ddim_jax.runtime.errors import InputError, is_out_of_memory
 
 MEANINGS = {
@@ -43,7 +44,7 @@ def refusal_of(error: BaseException, folder: Path | None = None) -> Refusal | No
     """
     if isinstance(error, Refusal):
         return error
-    if isinstance(error, InputError) and folder is not None:
+    if isinstance(error, InputError) and not isinstance(error, WriterError) and folder is not None:
         return Refusal(422, without_paths(str(error), folder))
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return Refusal(503, "The server has no room for it on its disk; try again later.", {"Retry-After": "60"})

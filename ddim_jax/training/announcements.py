@@ -17,7 +17,7 @@ from ddim_jax.training.setup import PreparedRun, Run
 
 
 def announcements(run: Run, prepared: PreparedRun) -> Iterator[str]:
-    """Yields the lines, without names of files; for the first process, whose share of the images is never empty."""
+    """Yields the lines, without names of a folder's files; for the first process, which always has images."""
     data, whole, image_size = run.config["data"], run.data.train, run.config["data"]["image_size"]
     several = f" in {jax.process_count()} processes" if jax.process_count() > 1 else ""
     yield (
@@ -72,8 +72,15 @@ def announcements(run: Run, prepared: PreparedRun) -> Iterator[str]:
     if few := few_in_words(*(alone if division is None else division.numbers()), folds=data["folds"]):
         yield few
     validated = prepared.pictures.validation.facts.values()
-    if shared := {one.picture.hex() for one in validated if one.levels > 1} & set(prepared.trained_on.values()):
-        yield f"{shared_in_words(len(shared))}; ddim-jax doctor --data names one"
+    trained_on = {digest: name for name, digest in prepared.trained_on.items()}
+    known = ((row, one.picture.hex()) for row, one in prepared.pictures.validation.facts.items() if one.levels > 1)
+    if shared := {digest: row for row, digest in known if digest in trained_on}:
+        if division is not None:
+            yield f"{shared_in_words(len(shared))}; ddim-jax doctor --data names one"
+        else:  # which doctor cannot read
+            digest, row = next(iter(shared.items()))
+            example = f"{trained_on[digest]} of train = {run.data.validation.ids[row]} of val"
+            yield shared_in_words(len(shared), example)
     if several:
         yield f"what follows is of the {len(facts)} training images and {len(validated)} for validation of one process:"
     if unseen := unseen_classes({"val": validated}, run.labels):

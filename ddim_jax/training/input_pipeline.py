@@ -30,6 +30,7 @@ from ddim_jax.data.pipeline import training_annotators
 from ddim_jax.data.pixels import digest_of
 from ddim_jax.data.sources import SPLITS, EmptySplit
 from ddim_jax.imageio.images import ReadOptions
+from ddim_jax.labels import Labels
 from ddim_jax.runtime.errors import DataError
 from ddim_jax.runtime.processes import of_all
 from ddim_jax.runtime.remote import local_path
@@ -76,12 +77,14 @@ def read_pictures(
     image_size: int,
     resident_bytes: int,
     crop_seed: int | None = None,
+    labels: Labels | None = None,
 ) -> RunImages:
     """Reads every pair of both splits once: those that are needed are kept, the others only checked.
 
     A training set whose resized uint8 images take at most `resident_bytes` lies on every device and never leaves it.
     With several processes, each reads its share of the pairs and the validation images. With `crop_seed` the training
     is on crops of `image_size` (`ddim_jax.data.crops`): nothing is resident, and the validation is of crops too.
+    `labels` as for `load_selections`.
 
     Raises:
       DataError: pairs of either split cannot be used; the files are named.
@@ -102,6 +105,7 @@ def read_pictures(
             ),
         ],
         image_size,
+        labels=labels,
     )
     facts = [own.facts[row] for row in share]
     both = (one.sha256 + (one.picture if one.levels > 1 else bytes(32)) for one in facts)

@@ -219,6 +219,7 @@ def prepare(run: Run) -> PreparedRun:
         image_size=data["image_size"],
         resident_bytes=data["resident_bytes"],
         crop_seed=seed if data["crop"] else None,
+        labels=run.labels,
     )
     of_unlabelled = {} if unlabelled is None else unlabelled.digests
     digests, trained_on = pictures.digests | of_unlabelled, pictures.trained_on | of_unlabelled

@@ -14,14 +14,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import mimetypes
-from collections.abc import Mapping, Sequence
+import os
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
 from ddim_jax.labels import Labels
+from ddim_jax.runtime.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     from ddim_jax.imageio.stacks import Stack
@@ -30,6 +34,10 @@ if TYPE_CHECKING:
     from ddim_jax.sampling_options import SamplingOptions
 
 _BYTES = "application/octet-stream"
+
+
+class WriterError(ConfigError):
+    """A writer is at fault, not the image."""
 
 
 class Context(NamedTuple):
@@ -144,3 +152,25 @@ def media_type(writer: Any) -> str:
     """The media type of a registered writer's files: "image/png"."""
     guessed, packed = mimetypes.guess_type(f"file{writer.suffix}")
     return declared(writer, "media_type") or (f"application/{packed}" if packed else guessed) or _BYTES
+
+
+@contextlib.contextmanager
+def blaming(kind: str, path: Path, source: str | os.PathLike) -> Iterator[None]:
+    """A block in which the writer `kind` writes `path`, a result of the file `source`.
+
+    An `InputError`, as of a source that lacks something, and what is of the disk or the memory pass.
+
+    Raises:
+      WriterError: the writer fails in another way, which is the cause, or has written no file. The message of the cause
+        is left out: it may hold what is in the file.
+    """
+    try:
+        yield
+    except (InputError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{last.filename}, line {last.lineno}: {type(error).__name__}"
+        raise WriterError(f"the writer {kind!r} failed on {os.fspath(source)} at {place}") from error
+    if not path.exists() and path.parent.is_dir():  # else somebody removed the folder
+        raise WriterError(f"the writer {kind!r} wrote no file of {os.fspath(source)} at the path that it was given")

@@ -2,7 +2,8 @@ import numpy as np
 import numpy_staple
 import pytest
 
-from ddim_jax.aggregation import PROTOCOLS, ensemble_probability, ensemble_threshold, threshold_mask
+from ddim_jax.aggregation import PROTOCOLS, ensemble_probability, ensemble_threshold, of_masks, threshold_mask
+from ddim_jax.labels import Labels
 from ddim_jax.registry import ENSEMBLES
 from ddim_jax.runtime.errors import ConfigError
 
@@ -81,3 +82,28 @@ def test_what_cannot_be_fused_is_refused():
             ensemble_probability(samples()[:0], MEAN, ensemble)
     with pytest.raises(ConfigError, match="ensemble is 'median'; expected one of majority, mean, mean_of_each, staple"):
         ensemble_probability(samples(), MEAN, "median")
+
+
+@pytest.mark.parametrize(
+    ("fuse", "message"),
+    [
+        (lambda samples, protocol: samples[0] * 0 - 0.25, "gives values from -0.25 to -0.25; expected 0 to 1"),
+        (lambda samples, protocol: samples[0] * 0 + 1.5, "gives values from 1.5 to 1.5; expected 0 to 1"),
+        (lambda samples, protocol: samples[0] * np.nan, "gives values from nan to nan; expected 0 to 1"),
+        (lambda samples, protocol: samples[0, :5], r"gives the shape \[5, 9\]; expected \[8, 9\]"),
+        (of_masks(lambda masks: 2 * masks.max(axis=0)), "gives values from 0 to 2; expected 0 to 1"),
+    ],
+)
+def test_an_ensemble_that_gives_no_probability_is_refused_by_name(fuse, message, monkeypatch):
+    monkeypatch.setitem(ENSEMBLES._entries, "bad", fuse)
+    two = Labels.create({"one": 1, "two": 2})
+    for values, labels in ((samples(), Labels()), (np.stack([samples(), -samples()], axis=-1), two)):
+        with pytest.raises(ConfigError, match=f"the ensemble 'bad' {message}"):
+            ensemble_probability(values, MEAN, "bad", labels)
+
+
+def test_roundings_of_an_ensemble_are_brought_back(monkeypatch):
+    monkeypatch.setitem(ENSEMBLES._entries, "rounds", lambda samples, protocol: np.array([[-1e-7, 0.5, 1 + 1e-6]]))
+    result = ensemble_probability(np.zeros((2, 1, 3), np.float32), MEAN, "rounds")
+    assert result.dtype == np.float32
+    np.testing.assert_array_equal(result, [[0, 0.5, 1]])

@@ -5,8 +5,10 @@ import pytest
 from loaded_arrays import load_arrays
 from pair_files import mask, picture, save, save_pair, write_splits
 
-from ddim_jax.data import Selection, check_source, load_dataset, load_selections
+from ddim_jax.data import Example, Selection, check_source, load_dataset, load_selections
+from ddim_jax.labels import Labels
 from ddim_jax.preprocessing import resize_image, resize_mask
+from ddim_jax.registry import DATASETS
 from ddim_jax.runtime.errors import DataError
 
 
@@ -79,3 +81,58 @@ def test_two_splits_are_read_checked_and_kept_in_one_pass(tmp_path):
     with pytest.raises(DataError, match="2 of 4 pairs") as error:
         load_selections([Selection(train, [2, 3]), Selection(val, [0], check=[0, 1])], 8)
     assert "2.png" in str(error.value) and "5.png" in str(error.value) and "0.png" not in str(error.value)
+
+
+class Given:
+    """A source of the pair (image, mask)."""
+
+    name, ids = "given", ("a",)
+
+    def __init__(self, image, mask, annotators=None):
+        self._pair = Example("a", image, mask, annotators=annotators)
+        self.annotators = 0 if annotators is None else len(annotators)
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, row):
+        return self._pair
+
+
+IMAGE, EMPTY = np.zeros((4, 6, 3), np.uint8), np.zeros((4, 6), np.uint8)
+TWO = Labels.create({"one": 1, "two": 2}, ignore=9)
+
+
+@pytest.mark.parametrize(
+    ("pair", "labels", "message"),
+    [
+        ((IMAGE.astype(np.float32), EMPTY), None, r"its image is float32 \[4, 6, 3\]; expected uint8 \[4, 6, 3\]"),
+        ((IMAGE[..., 0], EMPTY), None, r"its image is uint8 \[4, 6\]; expected uint8 \[4, 6, 3\]"),
+        ((IMAGE, EMPTY == 0), None, r"its mask is bool \[4, 6\]; expected uint8 \[4, 6\]"),
+        ((IMAGE, EMPTY.T), None, r"its mask is uint8 \[6, 4\]; expected uint8 \[4, 6\]"),
+        ((IMAGE, EMPTY, EMPTY[None, :, :5]), None, r"its annotators is uint8 \[1, 4, 5\]; expected uint8 \[1, 4, 6\]"),
+        ((IMAGE, EMPTY + 7), None, "its mask holds 7; expected 0 or 1"),
+        ((IMAGE, EMPTY + 255), None, "its mask holds 255; expected 0 or 1"),
+        ((IMAGE, EMPTY, EMPTY[None] + 7), None, "its mask holds 7; expected 0 or 1"),
+        ((IMAGE, EMPTY + 3), TWO, "its mask holds 3; expected 0 to 2, or 255"),
+        ((IMAGE, EMPTY + 4), Labels.create({"one": 1, "two": 2}, multilabel=True), "its mask holds 4; expected 0 to 3"),
+    ],
+)
+def test_a_source_that_gives_something_else_than_pairs_is_refused(pair, labels, message):
+    with pytest.raises(DataError, match=rf"1 of 1 pairs of given cannot be used:\n  a: {message}$"):
+        check_source(Given(*pair), labels=labels)
+
+
+def test_values_of_the_classes_are_taken():
+    check_source(Given(IMAGE, EMPTY + 1))
+    for value in (1, 2, 255):
+        check_source(Given(IMAGE, EMPTY + np.uint8(value)), labels=TWO)
+
+
+def test_an_id_that_names_two_pairs_is_refused(monkeypatch):
+    class Same(Given):
+        ids = ("a", "b", "a")
+
+    monkeypatch.setitem(DATASETS._entries, "same", lambda split, options: Same(IMAGE, EMPTY))
+    with pytest.raises(DataError, match="the data set same, val: 'a' names more than one pair; expected one id"):
+        load_dataset("same", "val")

@@ -124,3 +124,21 @@ def test_clipping_is_in_units_of_the_mask():
     np.testing.assert_allclose(
         process.sample(sure, None, image, jnp.asarray(noise), SamplingOptions(2, clip_x0=1.0)), 1.0, rtol=1e-6
     )
+
+
+@pytest.mark.parametrize(
+    ("returned", "found"),
+    [
+        (lambda noise: noise[..., :1, :], r"float32 \[3, 4, 1, 1\]"),
+        (lambda noise: noise.astype(jnp.bfloat16), r"bfloat16 \[3, 4, 5, 1\]"),
+        (lambda noise: None, "NoneType"),
+    ],
+)
+def test_a_sampler_that_returns_something_else_than_masks_is_refused_by_name(returned, found, monkeypatch):
+    monkeypatch.setitem(SAMPLERS._entries, "bad", lambda denoise, noise, *rest, **given: returned(noise))
+    _, image, noise = batch()
+    expected = rf"the sampler 'bad' returns {found}; expected float32 \[3, 4, 5, 1\]"
+    with pytest.raises(ConfigError, match=expected):
+        DiffusionProcess.create().sample(
+            some_network, 2.0, image, jnp.asarray(noise), SamplingOptions(2, sampler="bad")
+        )

@@ -14,7 +14,8 @@ from ddim_jax.data import Example
 from ddim_jax.evaluation import evaluate, summary_table
 from ddim_jax.evaluation.scoring import score_image
 from ddim_jax.labels import Labels
-from ddim_jax.runtime.errors import DataError
+from ddim_jax.registry import ENSEMBLES, METRICS, register
+from ddim_jax.runtime.errors import ConfigError, DataError
 
 LABELS = Labels.create({"lung": 1, "heart": 2}, ignore=9)
 TRUTH = np.repeat(np.array([[1], [2], [0], [255]], np.uint8), 4, axis=1)
@@ -112,3 +113,47 @@ def test_images_that_are_ignored_everywhere_are_named_and_refused(tmp_path):
 def test_an_image_without_a_pixel_that_counts_has_no_score():
     with pytest.raises(DataError, match="a: no pixel of its true mask counts, so there is nothing to score"):
         score_image("a", estimates(1, 2, 0, 1)[None], np.full((4, 4), 255, np.uint8), labels=LABELS)
+
+
+@pytest.mark.parametrize(
+    ("truth", "found"),
+    [
+        (TRUTH == 1, r"its mask is bool \[4, 4\]; expected uint8 \[4, 4\]"),
+        (TRUTH // 2 * 2 + 1, "its mask holds 3; expected 0 to 2, or 255"),
+    ],
+)
+def test_a_data_set_that_gives_no_masks_of_these_classes_is_refused(truth, found, tmp_path):
+    segmenter = FakeSegmenter({1: [estimates(1, 2, 0, 1)]}, labels=LABELS)
+    with pytest.raises(DataError, match=rf"1 of 2 pairs of memory cannot be used:\n  b: {found}"):
+        evaluate(
+            segmenter,
+            MemorySource([Example("a", picture(1), TRUTH), Example("b", picture(1), truth)]),
+            tmp_path,
+            split="test",
+            figures=False,
+        )
+    assert segmenter.calls == []
+
+
+def test_a_metric_that_fails_is_named_with_its_place_the_picture_and_the_class(tmp_path, monkeypatch):
+    monkeypatch.setattr(METRICS, "_entries", dict(METRICS.items()))
+
+    @register.metric("boom")
+    def boom(prediction, truth):
+        """Fails where nothing is drawn."""
+        return 1 / int(prediction.any())
+
+    segmenter = FakeSegmenter({1: [estimates(1, 2, 0, 1)], 2: [estimates(1, 1, 0, 0)]}, labels=LABELS)
+    source = MemorySource([Example("a", picture(1), TRUTH), Example("b", picture(2), TRUTH)])
+    place = r"test_evaluate_classes\.py, line \d+: ZeroDivisionError: division by zero$"
+    with pytest.raises(ConfigError, match=rf"^b: heart: the metric 'boom' fails at .*{place}") as error:
+        evaluate(segmenter, source, tmp_path, split="test", figures=False)
+    assert isinstance(error.value.__cause__.__cause__.__cause__, ZeroDivisionError)
+
+
+def test_an_ensemble_that_fails_is_named_with_the_picture(tmp_path, monkeypatch):
+    monkeypatch.setitem(ENSEMBLES._entries, "sum", lambda samples, protocol: samples.sum(axis=0))
+    segmenter = FakeSegmenter({1: [estimates(1, 2, 0, 1)]}, labels=LABELS)
+    source = MemorySource([Example("a", picture(1), TRUTH)])
+    with pytest.raises(ConfigError, match=r"^a: the ensemble 'sum' gives values from -1 to 1; expected 0 to 1"):
+        evaluate(segmenter, source, tmp_path, split="test", figures=False, ensemble="sum")

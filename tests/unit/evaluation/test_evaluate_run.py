@@ -261,7 +261,7 @@ def test_a_metric_that_gives_no_number_is_named_at_the_first_picture(tmp_path, m
         return value
 
     segmenter, source = hand_case()
-    with pytest.raises(ConfigError, match=r"the metric 'ratio' gives .*; expected a finite number"):
+    with pytest.raises(ConfigError, match=r"^a: the metric 'ratio' gives .*; expected a finite number"):
         evaluate(segmenter, source, tmp_path / "out", split="test", figures=False)
     assert len(seen) == 1 and not list(tmp_path.rglob("*.*"))
 

@@ -3,9 +3,11 @@
 import importlib
 import json
 import os
+import re
 import sys
 
 import pytest
+from dicom_files import ct_series
 from PIL import Image
 from result_files import records
 from segmenters import config, picture, red_segmenter, tiny_params
@@ -13,6 +15,7 @@ from segmenters import config, picture, red_segmenter, tiny_params
 from ddim_jax import __version__
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.cli import sample
+from ddim_jax.imageio.writers import WriterError
 from ddim_jax.inference import segment_files
 from ddim_jax.registry import WRITERS
 from ddim_jax.runtime.errors import InputError
@@ -92,3 +95,49 @@ def test_the_command_finds_it_in_a_module(named_by, module, folder, out, tmp_pat
     assert sample.run(sample.parse_arguments(None, arguments)) == 0
     assert sorted(os.listdir(out)) == [".index.lock", "a_area.area.txt", "a_mask.png", "index.jsonl", "settings.json"]
     assert json.loads((out / "index.jsonl").read_text())["outputs"] == ["area", "mask"]
+
+
+class Broken:
+    """Fails with what is in the file."""
+
+    suffix = ".json"
+
+    def write(self, path, result, image, source, context):
+        raise KeyError("Doe^John")
+
+
+class BrokenWhole(Broken):
+    def write_stack(self, path, masks, probability, stack, context):
+        raise KeyError("Doe^John")
+
+
+class Idle(Broken):
+    def write(self, path, result, image, source, context):
+        pass
+
+
+class IdleWhole(Idle):
+    def write_stack(self, path, masks, probability, stack, context):
+        pass
+
+
+@pytest.mark.parametrize("slices", [0, 1, 3])
+@pytest.mark.parametrize("writer", [Broken, BrokenWhole, Idle, IdleWhole])
+def test_a_writer_that_fails_or_writes_nothing_is_named_with_the_file(writer, slices, tmp_path, out, monkeypatch):
+    if slices:
+        ct_series(tmp_path / "ct", count=slices, shape=(16, 16))
+    elif hasattr(writer, "write_stack"):
+        pytest.skip("of sources alone")
+    else:
+        (tmp_path / "ct").mkdir()
+        Image.fromarray(picture(0, 16, 16)).save(tmp_path / "ct/a.png")
+    monkeypatch.setitem(WRITERS._entries, "mine", writer)
+    with pytest.raises(WriterError) as error:
+        segment_files(red_segmenter(), tmp_path / "ct", out, save=("mine",))
+    if issubclass(writer, Idle):
+        told = rf"the writer 'mine' wrote no file of {tmp_path}/ct.* at the path that it was given"
+    else:
+        told = rf"the writer 'mine' failed on {tmp_path}/ct.* at .*test_own_writer\.py, line \d+: KeyError"
+        assert isinstance(error.value.__cause__, KeyError)
+    assert re.fullmatch(told, str(error.value)) and error.value.exit_status == 2
+    assert not list(out.glob("*mine*")) and not list(out.glob(".*partial*"))

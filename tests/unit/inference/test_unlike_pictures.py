@@ -22,6 +22,7 @@ from ddim_jax.inference.calibration import load_reference
 from ddim_jax.inference.files import Summary
 from ddim_jax.inference.processes import Process
 from ddim_jax.inference.unlikeness import describe_image, fit_reference
+from ddim_jax.preprocessing import resize_mask
 from ddim_jax.runtime.errors import InputError
 
 NOISE = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
@@ -36,7 +37,9 @@ class Phantoms:
 
     def __init__(self, count, *others):
         self.examples = [Example(f"{k}", *phantom(k)) for k in range(count)]
-        self.examples += [Example(f"other{k}", image, phantom(k)[1]) for k, image in enumerate(others)]
+        self.examples += [
+            Example(f"other{k}", image, resize_mask(phantom(k)[1], image.shape[:2])) for k, image in enumerate(others)
+        ]
 
     def __len__(self):
         return len(self.examples)

@@ -127,3 +127,17 @@ def test_a_writer_of_dicom_files_needs_no_table(client, registered, tmp_path):
             numbers[kind] = pydicom.dcmread(io.BytesIO(answer.content)).SeriesNumber
     assert numbers == {"dicom-mine": 9000, "dicom-numbered": 77, "dicom-seg": 9001}
     assert "dicom-mine" not in result_of(client, png(half()))["formats"]
+
+
+def test_a_writer_that_fails_is_a_fault_of_the_program_in_the_log_by_its_place(client, registered, tmp_path, caplog):
+    @registered("broken")
+    class Broken:
+        suffix = ".json"
+
+        def write_stack(self, path, masks, probability, stack, context):
+            raise KeyError("Doe^John")
+
+    path = ct_slice(tmp_path / "a.dcm", np.zeros((16, 16)))
+    answer = client.post("/segment", files={"file": path.read_bytes()})
+    assert answer.status_code == 500 and "The program has a fault" in answer.text and "Doe" not in answer.text
+    assert "KeyError at " in caplog.text and "test_serving_own_writer.py:" in caplog.text and "Doe" not in caplog.text

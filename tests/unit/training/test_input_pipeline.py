@@ -11,6 +11,7 @@ from PIL import Image
 from ddim_jax.config import create_config, resolve_config
 from ddim_jax.data import Example, Order
 from ddim_jax.data.sources import EmptySplit
+from ddim_jax.labels import Labels
 from ddim_jax.runtime.errors import DataError
 from ddim_jax.training import input_pipeline
 from ddim_jax.training.input_pipeline import batches, read_pictures, read_unlabelled
@@ -144,3 +145,13 @@ def test_a_test_split_that_cannot_be_read_stops_what_must_leave_its_pictures_out
     assert fails(EmptySplit).ids == ("x.png",)  # a data set without one
     with pytest.raises(DataError, match="the split test"):
         fails(DataError)
+
+
+def test_masks_are_checked_against_the_classes_of_the_run():
+    train, val, mesh = Pictures(2, 0), Pictures(1, 1), data_mesh(2, jax.devices()[:1])
+    train.masks[1, 0, 0] = 2
+    with pytest.raises(DataError, match="1 of 3 pairs of pictures cannot be used:\n  01: its mask holds 2; expected 0"):
+        read_pictures(train, val, [0], mesh, image_size=SIZE, resident_bytes=0)
+    two = Labels.create({"one": 1, "two": 2})
+    facts = read_pictures(train, val, [0], mesh, image_size=SIZE, resident_bytes=0, labels=two).facts
+    assert facts[1].values == (1, 2)

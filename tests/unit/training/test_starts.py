@@ -11,10 +11,12 @@ from PIL import Image
 from tiny_runs import SIZE, assert_same_bits, checkpoint, tiny_config, unet_config
 
 from ddim_jax.checkpoints import CheckpointStore
+from ddim_jax.data import Example
 from ddim_jax.data.facts import image_digest
 from ddim_jax.data.pixels import read_trained_on
 from ddim_jax.evaluation import evaluate_checkpoint
 from ddim_jax.imageio.images import read_image
+from ddim_jax.registry import DATASETS
 from ddim_jax.runtime.errors import ConfigError, DataError, InputError
 from ddim_jax.training import loop, setup, train
 
@@ -179,6 +181,32 @@ def test_a_picture_that_is_trained_on_and_validated_is_told(crop, tmp_path, monk
         trained = {image_digest(read_image(tmp_path / f"data/images/{name}.png")).hexdigest() for name in "ab"}
         assert rows["c"] == "" and {rows["a"], rows["b"]} == trained
         assert read_trained_on(tmp_path / f"run{told}") == {"a": rows["a"], "b": rows["b"]}
+
+
+def test_a_data_set_whose_splits_share_pictures_is_told_one(tmp_path, monkeypatch, capsys):
+    class Shared:
+        """Two images in each split; the first two are one."""
+
+        name = "shared"
+
+        def __init__(self, split):
+            self.ids = (f"{split}_0", f"{split}_1")
+
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, index):
+            pixels = np.zeros((SIZE, SIZE, 3), np.uint8)
+            pixels[3:] = 40 if index == 0 else 1 + self.ids[0].encode()[0]
+            return Example(self.ids[index], pixels, (pixels[..., 0] > 0).astype(np.uint8))
+
+    monkeypatch.setitem(DATASETS._entries, "shared", lambda split, options: Shared(split))
+    monkeypatch.setattr(loop, "_make_steps", lambda *_: 0)
+    config = unet_config()
+    config["data"]["name"] = "shared"
+    train(config, tmp_path / "run")
+    told = "1 image is in more than one split, such as train_0 of train = val_0 of val: scores there are too good."
+    assert told in capsys.readouterr().err
 
 
 @on_cpu
