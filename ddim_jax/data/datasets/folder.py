@@ -87,6 +87,10 @@ def find_pairs(root: Path, annotators: tuple[str, ...] = ()) -> list[Pair]:
       DataError: as `load_folder`, `Unpaired` of files without a partner; or an image lacks the mask of an annotator.
     """
     check_annotators(annotators)
+    if root.is_file():
+        raise DataError(
+            f"data.root is {root}: is a file; unpack it, and give the folder with images/ and masks/ in it."
+        )
     if not root.is_dir():
         here = "" if root.is_absolute() else f" in {Path.cwd()}"
         raise DataError(f"data.root is {root}: no such folder{here}; expected one with images/ and masks/ in it.")

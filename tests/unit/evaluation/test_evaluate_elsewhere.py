@@ -238,6 +238,9 @@ def test_without_a_folder_given_nothing_is_written_either(scored, tmp_path):
         scored(data, split="all")
     with pytest.raises(DataError, match="nowhere: no such folder"):
         scored(data, data_root=tmp_path / "nowhere")
+    (tmp_path / "d1.zip").touch()
+    with pytest.raises(DataError, match=r"d1\.zip: is a file; unpack it, and give the folder"):
+        scored(data, data_root=tmp_path / "d1.zip")
 
 
 def test_masks_with_several_foregrounds_are_not_scored_as_one(tmp_path):
