@@ -11,6 +11,7 @@ from absl import logging
 
 from ddim_jax.data.annotators import NUMBERED, check_annotators, of_annotators
 from ddim_jax.data.discovery import entries, match_pairs
+from ddim_jax.data.layouts import advice_on_folder
 from ddim_jax.data.options import DataOptions
 from ddim_jax.data.sources import (
     EmptySplit,
@@ -155,7 +156,9 @@ def _folders(root: Path, wanted: tuple[str, ...]) -> dict[str, Path]:
             said = f" (masks of several annotators: --annotators {','.join(others)}, data.annotators in training)"
         else:
             said = ""
-        raise DataError(f"{root} has no folder {' and no folder '.join(missing)}{said}; it holds {entries(root)}.")
+        missed = " and no folder ".join(missing)
+        more = advice_on_folder(root, wanted)
+        raise DataError(f"{root} has no folder {missed}{said}; it holds {entries(root)}.{more and f' {more}.'}")
     return {name: found[name] for name in wanted}
 
 
