@@ -1,6 +1,7 @@
 """A folder that is laid out in another way is refused with words on what to do."""
 
 import pytest
+from pair_files import mask, picture, save
 
 from ddim_jax.data import load_dataset
 from ddim_jax.runtime.errors import DataError
@@ -26,3 +27,24 @@ def test_missing_and_empty_folders(tmp_path):
         load_dataset("folder", "train", root=tmp_path / "pictures")
     with pytest.raises(DataError, match=r"folder .*images holds no images"):
         load_dataset("folder", "train", root=tmp_path)
+
+
+def test_the_layout_of_nnunet_is_known_by_its_folders_and_by_its_names(tmp_path):
+    for number in range(12):
+        save(tmp_path / f"imagesTr/case_{number:03d}_0000.png", picture(number))
+        save(tmp_path / f"labelsTr/case_{number:03d}.png", mask(number))
+    told = "This is nnU-Net's layout: link imagesTr as images, labelsTr as masks, and drop _0000 from the images' names"
+    with pytest.raises(DataError) as caught:
+        load_dataset("folder", "all", root=tmp_path)
+    assert str(caught.value).endswith(f"it holds imagesTr, labelsTr. {told}.")
+    for theirs, ours in (("imagesTr", "images"), ("labelsTr", "masks")):
+        (tmp_path / ours).symlink_to(theirs)
+    with pytest.raises(DataError, match="24 files") as caught:
+        load_dataset("folder", "all", root=tmp_path)
+    assert caught.value.args[-1] == told
+    for file in (tmp_path / "imagesTr").iterdir():
+        file.rename(file.with_name(file.name.replace("_0000", "")))
+    assert len(load_dataset("folder", "all", root=tmp_path)) == 12
+    save(tmp_path / "images/x.png", picture(0))
+    with pytest.raises(DataError, match=r"x\.png has no mask$"):
+        load_dataset("folder", "all", root=tmp_path)
