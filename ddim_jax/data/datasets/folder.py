@@ -11,7 +11,7 @@ from absl import logging
 
 from ddim_jax.data.annotators import NUMBERED, check_annotators, of_annotators
 from ddim_jax.data.discovery import entries, match_pairs
-from ddim_jax.data.layouts import advice_on_folder, advice_on_names
+from ddim_jax.data.layouts import advice_on_files, advice_on_folder
 from ddim_jax.data.options import DataOptions
 from ddim_jax.data.sources import (
     EmptySplit,
@@ -121,8 +121,7 @@ def find_pairs(root: Path, annotators: tuple[str, ...] = ()) -> list[Pair]:
             f"{root}: {told} not pair up by name; expected a mask that is called as its image, or with _mask, "
             "_segmentation, _seg or _label behind that:"
         )
-        advice = advice_on_names(*([stem for stem, _ in files] for files in (images, *masks[:1])))
-        error = Unpaired(*data_error(headline, problems).args, *advice)
+        error = Unpaired(*data_error(headline, problems).args, *advice_on_files(images, own))
         error.pairs = () if annotators else tuple(found[0])  # no file is opened: a damaged one would replace this error
         raise error
     if others:

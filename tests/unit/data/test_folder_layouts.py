@@ -1,6 +1,9 @@
 """A folder that is laid out in another way is refused with words on what to do."""
 
+import numpy as np
 import pytest
+from clinic_files import volume
+from dicom_files import ct_series
 from pair_files import mask, picture, save
 
 from ddim_jax.data import load_dataset
@@ -48,3 +51,21 @@ def test_the_layout_of_nnunet_is_known_by_its_folders_and_by_its_names(tmp_path)
     save(tmp_path / "images/x.png", picture(0))
     with pytest.raises(DataError, match=r"x\.png has no mask$"):
         load_dataset("folder", "all", root=tmp_path)
+
+
+def test_a_mask_of_a_whole_series_of_files_is_told_how_to_become_a_pair(tmp_path):
+    (tmp_path / "masks").mkdir()
+    for number in range(3):
+        ct_series(tmp_path / f"images/p{number}", count=4, seed=number)
+        volume(tmp_path / f"masks/p{number}_seg.nii.gz", np.eye(12, 10, dtype=np.uint8)[..., None].repeat(4, 2))
+    with pytest.raises(DataError, match="15 files") as caught:
+        load_dataset("folder", "all", root=tmp_path)
+    series = "images/p0 is a folder of 4 DICOM files, with one mask"
+    assert caught.value.args[-1] == (
+        f"{series}, and so are 2 more: save each series as one NIfTI file, images/p0.nii.gz"
+    )
+    for number in (1, 2):
+        (tmp_path / f"masks/p{number}_seg.nii.gz").unlink()
+    with pytest.raises(DataError, match="13 files") as caught:
+        load_dataset("folder", "all", root=tmp_path)
+    assert caught.value.args[-1] == f"{series}: save each series as one NIfTI file, images/p0.nii.gz"
