@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -49,7 +50,12 @@ def load_folder(split: str, options: DataOptions) -> PairSource:
         up to ten names. DICOM files are slices of one series and say no window, and `options.reading` has none.
     """
     root = options.folder("folder")
-    pairs = find_pairs(root, options.annotators)
+    try:
+        pairs = find_pairs(root, options.annotators)
+    except Unpaired as error:
+        if split != "all" and error.pairs:
+            error.args += (f"`ddim-jax doctor --data {shlex.quote(str(root))}` checks the other pairs as well",)
+        raise
     if options.reading.window is None:
         check_ranges(root, (pair.image for pair in pairs if pair.slice is None))
     groups = _groups(pairs) if options.groups == "folder" else {}
