@@ -264,6 +264,11 @@ def test_label_maps_are_said_to_have_to_be_of_the_classes_of_the_checkpoint(tmp_
             )
     segmenter, _ = hand_case()
     source = load_dataset("folder", "all", root=tmp_path)
-    said = r"(?s)2 of 2 masks are label maps.*An evaluation has no option for that; .*, foreground \(one, by"
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match="2 of 2 masks are label maps") as caught:
         evaluate(segmenter, source, tmp_path / "out", split="all")
+    *_, facts, advice = caught.value.args
+    assert facts.endswith("; expected 0 and one other.")  # and nothing of fields of a training
+    assert advice == (
+        "An evaluation is of the checkpoint's classes, foreground (one, by its level): give a copy of the folder with "
+        "masks of 0 and one other value"
+    )
