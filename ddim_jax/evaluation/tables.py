@@ -79,7 +79,9 @@ def summary_table(metrics: dict[str, Any]) -> Table:
         few += f"\nthe truth is the consensus of {metrics['hypotheses']['annotators']} annotators"
         if consensus := metrics["hypotheses"].get("consensus"):  # earlier files do not say it
             few += f": {consensus}"
-    of_folds = f" of {metrics['folds']} folds" if metrics.get("folds") else ""
+    folds = metrics.get("folds")
+    whole = metrics.get("of_folds", folds)  # earlier files do not say it
+    of_folds = f" of {folds}{f' of {whole}' if folds < whole else ''} folds" if folds else ""
     table = Table(
         title=f"{escape(metrics['dataset'])} {metrics['split']}: {quantity(metrics['images'], 'image')}{of_folds}, "
         f"{quantity(metrics['samples'], 'sample')} x {quantity(metrics['steps'], 'step')}, "
