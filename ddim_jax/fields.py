@@ -94,7 +94,7 @@ class Field:
             item = dataclasses.replace(self, type=self.items, optional=False).expected()
             words = f"{self.lengths[0]} to {self.lengths[1]} values, each {item}"
         elif self.type is dict:
-            words = "names with whole numbers or lists of them, or one of these alone"
+            words = 'names with whole numbers or lists of them, as {"lung": [1, 2], "heart": 3}, or one of these alone'
         elif self.type is bool:
             words = "true or false"
         elif self.type is str:
