@@ -20,6 +20,7 @@ from ddim_jax.registry import import_plugins
 from ddim_jax.runtime.distributed import initialise
 from ddim_jax.runtime.errors import ConfigError, InputError, report_input_errors
 from ddim_jax.runtime.signals import StopRequest
+from ddim_jax.runtime.values import check_names
 from ddim_jax.schema import SCHEMA
 from ddim_jax.training import train
 
@@ -73,6 +74,11 @@ def _parse(arguments: list[str]) -> list[str]:
     arguments, file = _with_config_file(arguments)
     import_plugins(_plugins(arguments))  # the fields of their networks are known then
     arguments, unset = _without_nones(arguments)
+    for _, text in _given(arguments, "config.data.labels"):
+        try:
+            check_names(text)
+        except ValueError as error:
+            raise ConfigError(f"data.labels is {text}: {error}") from error
     try:
         rest = flags.FLAGS(arguments)
         config = flags.FLAGS["config"].value

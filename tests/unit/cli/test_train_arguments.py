@@ -145,6 +145,10 @@ def test_the_help_has_the_configs_and_the_first_fields(parse, capsys):
         (("--config", str(ROOT / "configs/fast.py"), "--config.systems.no.sample.clip_x0=none"), "no field 'no'"),
         (("--config", "tiny.py", "--config.train.steps=many"), "--config.train.steps=many"),
         (("--config", "tiny.py", "--stepz=3"), "'stepz'"),
+        (
+            ("--config", "tiny.py", '--config.data.labels={"a": 1, "a": 2}'),
+            "data.labels is .*: 'a' is there twice; exp",
+        ),
         (("--config", "tiny.py", "config.train.steps=3"), "unexpected argument 'config.train.steps=3'"),
     ],
 )
