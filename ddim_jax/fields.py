@@ -95,7 +95,7 @@ class Field:
             least, most = self.lengths
             words = f"{least if least == most else f'{least} to {most}'} values, each {item}"
         elif self.type is dict:
-            words = "names with whole numbers or lists of them, or one of these alone"
+            words = 'names with whole numbers or lists of them, as {"lung": [1, 2], "heart": 3}, or one of these alone'
         elif self.type is bool:
             words = "true or false"
         elif self.type is str:

@@ -18,7 +18,7 @@ from ddim_jax.runtime.cache_folder import cache_folder
 from ddim_jax.runtime.errors import CheckpointError, InputError, install_command, report_input_errors
 from ddim_jax.runtime.once import saying_once
 from ddim_jax.runtime.printable import Parser, printable
-from ddim_jax.runtime.values import words
+from ddim_jax.runtime.values import check_names, words
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
 ABOUT = """Says what is installed, which devices, kernels and caches there are, and what to do about each.
@@ -33,6 +33,10 @@ Line = tuple[str, str, str]
 
 def _literal(text: str) -> object:
     """The number, list or table that a text is; else the text, which the check of its option refuses."""
+    try:
+        check_names(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
     try:
         return ast.literal_eval(text.strip())
     except (SyntaxError, ValueError):

@@ -20,6 +20,7 @@ from ddim_jax.registry import import_plugins
 from ddim_jax.runtime.distributed import initialise
 from ddim_jax.runtime.errors import ConfigError, InputError, report_input_errors
 from ddim_jax.runtime.signals import StopRequest
+from ddim_jax.runtime.values import check_names
 from ddim_jax.schema import SCHEMA
 from ddim_jax.training import train
 
@@ -73,6 +74,11 @@ def _parse(arguments: list[str]) -> list[str]:
     arguments, file = _with_config_file(arguments)
     import_plugins(_plugins(arguments))  # the fields of their networks are known then
     arguments, unset = _without_nones(arguments)
+    for _, text in _given(arguments, "config.data.labels"):
+        try:
+            check_names(text)
+        except ValueError as error:
+            raise ConfigError(f"data.labels is {text}: {error}") from error
     try:
         rest = flags.FLAGS(arguments)
         config = flags.FLAGS["config"].value
@@ -90,7 +96,7 @@ def _parse(arguments: list[str]) -> list[str]:
             ) from error
         if missing := re.search(r"--([\w-]+) must have a value other than None", str(error)):
             raise ConfigError(f"--{missing[1]} is missing; expected {flags.FLAGS[missing[1]].help}") from error
-        raise ConfigError(_without_traceback(str(error))) from error
+        raise ConfigError(_refused_flag(error) or _without_traceback(str(error))) from error
     except OSError as error:
         raise ConfigError(f"--config: {' '.join(str(error.__cause__ or error).split())}") from error
     except SyntaxError as error:
@@ -204,6 +210,17 @@ def _given(arguments: list[str], flag: str) -> Iterator[tuple[int, str]]:
                 yield place, value
             elif place + 1 < len(arguments):
                 yield place + 1, arguments[place + 1]
+
+
+def _refused_flag(error: flags.Error) -> str:
+    """A field without its --config, or with a value that it cannot have, in words; "" for what else absl refuses."""
+    schema = dict(fields_of(SCHEMA))
+    if isinstance(error, flags.UnrecognizedFlagError) and error.flagname in schema:
+        return f"there is no --{error.flagname}; a field is set as --config.{error.flagname}=VALUE"
+    found = re.match(r"flag --config\.(?:systems\.\w+\.)?([\w.]+)=(.*?): ", str(error), re.DOTALL)
+    if isinstance(error, flags.IllegalFlagValueError) and found and found[1] in schema:
+        return f"{found[1]} is {found[2]!r}; expected {schema[found[1]].expected()}"
+    return ""
 
 
 def _without_traceback(text: str) -> str:

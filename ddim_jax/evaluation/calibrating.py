@@ -26,6 +26,7 @@ from ddim_jax.labels import Labels
 from ddim_jax.metrics import DoubtScale, images_needed
 from ddim_jax.runtime.atomic import check_place
 from ddim_jax.runtime.errors import InputError
+from ddim_jax.runtime.values import quantity
 from ddim_jax.sampling_options import SamplingOptions
 
 CALIBRATED = "calibrated.safetensors"
@@ -104,10 +105,10 @@ def check_calibrate(
             "calibrate on the split train; expected val: of what it was trained on the network is too sure"
         )
     if (count := len(set(groups))) < needed:
-        what = "images" if count == len(groups) else GROUPS
+        one, several = ("image", None) if count == len(groups) else (GROUPS.replace("groups", "group", 1), GROUPS)
         raise InputError(
-            f"calibrate on {count} {what}; bounds that hold for {coverage} of images need {needed} or more. Take "
-            "more (--data-root), or a lower share"
+            f"calibrate on {quantity(count, one, several)}; bounds that hold for {coverage} of images need {needed} or "
+            "more. Take more, new ones with a mask (--data-root DIR --split all), or a lower share"
         )
     if segmenter.is_packed:
         check_output(output_dir / CALIBRATED)
@@ -123,4 +124,7 @@ def refuse_several(segmenter: Segmenter) -> None:
     """
     if segmenter.others:
         count = 1 + len(segmenter.others)
-        raise InputError(f"calibrate {count} checkpoints together; expected one, with which its calibration is kept")
+        raise InputError(
+            f"calibrate {count} checkpoints together; expected one, with which its calibration is kept: of a fold with "
+            "--split val, or on images that it was not trained on, with --data-root DIR --split all"
+        )

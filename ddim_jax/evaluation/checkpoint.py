@@ -200,6 +200,8 @@ def _elsewhere(segmenter: Segmenter, root: Path, split: str | None, data: Mappin
     folder without a table is scored whole, unless it is the one that was trained on, moved: then it has its split.
     """
     about = configured(data) | {"root": root}
+    if root.is_file():
+        raise DataError(f"{root}: is a file; unpack it, and give the folder with images/ and masks/ in it.")
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; expected a folder with images/ and masks/ in it.")
     if data["name"] in generated_names() or all(images_and_masks(root)):

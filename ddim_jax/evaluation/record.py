@@ -63,12 +63,22 @@ def _scored(work: EvaluationPlan) -> str:
     if work.split == "all":
         text = f"all images of {name}, {count}"
     elif work.of_folds:
-        text = f"the {work.split} part of {name} in each of {len(work.members)} folds, {count} images"
+        text = f"the {work.split} part of {name} in each of {_folds(work.members)} folds, {count} images"
     elif division is not None:
         text = f"the {work.split} part of {name}, {count} of its {len(division.split)} images, {division.rule}"
     else:
         text = f"the {work.split} part of {name}, {count} images"
     return text if len(work.subset) == count else f"{text}; of these {len(work.subset)}, spread evenly"
+
+
+def _whole(members: Sequence[Segmenter]) -> int:
+    """The folds that the cross-validation has, of which these checkpoints may be some."""
+    return members[0].config["data"].get("folds") or len(members)
+
+
+def _folds(members: Sequence[Segmenter]) -> str:
+    whole = _whole(members)
+    return f"{len(members)} of {whole}" if len(members) < whole else f"{whole}"
 
 
 def _about(members: Sequence[Segmenter], options: SamplingOptions, batch_size: int, resolution: str) -> dict[str, Any]:
@@ -80,6 +90,7 @@ def _about(members: Sequence[Segmenter], options: SamplingOptions, batch_size: i
         "checkpoint": (", " if len(members) > 1 else " + ").join(places),
         "checkpoints": len(segmenter.checkpoints),
         "folds": len(members) if len(members) > 1 else 0,
+        "of_folds": _whole(members) if len(members) > 1 else 0,
         "step": segmenter.step if len(members) == 1 else [member.step for member in members],
         **{name: value for name, value in options.as_dict().items() if name != "threshold"},
         "batch_size": batch_size,

@@ -23,7 +23,7 @@ from ddim_jax.evaluation.scoring import ImageResult, score_image
 from ddim_jax.evaluation.staging import staged
 from ddim_jax.evaluation.tables import write_per_image
 from ddim_jax.evaluation.volumes import score_volumes, write_per_volume
-from ddim_jax.imageio.label_maps import UnnamedValuesError
+from ddim_jax.imageio.label_maps import TO_SAY, UnnamedValuesError
 from ddim_jax.inference import Segmenter
 from ddim_jax.inference.calibration import run_folder
 from ddim_jax.inference.unlikeness import describe_image
@@ -141,9 +141,11 @@ def _read(work: EvaluationPlan, bar: Progress) -> Pictures:
     except UnnamedValuesError as error:
         labels = work.first.labels
         classes = f"{', '.join(labels.class_names)} ({labels.as_config()['labels'] or 'one, by its level'})"
+        values = "these values alone" if labels.by_value else "0 and one other value"
         raise DataError(
-            *error.args,
-            f"An evaluation has no option for that; expected masks of the checkpoint's classes, {classes}",
+            *(str(line).partition(TO_SAY)[0] for line in error.args),
+            f"An evaluation is of the checkpoint's classes, {classes}: give a copy of the folder with masks of "
+            f"{values}",
         ) from error
     if known := pictures.trained_on:
         told = f"{len(known)} of {len(work.subset)} images were trained on, such as {known[0]}"

@@ -85,7 +85,9 @@ def summary_table(metrics: dict[str, Any]) -> Table:
 
 def _title(metrics: dict[str, Any]) -> str:
     size = {"model": "resized", "native": "native size", "tiles": "in tiles"}[metrics["size"]]
-    of_folds = f" of {metrics['folds']} folds" if metrics.get("folds") else ""
+    folds = metrics.get("folds")
+    whole = metrics.get("of_folds", folds)  # earlier files do not say it
+    of_folds = f" of {folds}{f' of {whole}' if folds < whole else ''} folds" if folds else ""
     return (
         f"{escape(metrics['dataset'])} {metrics['split']}: {quantity(metrics['images'], 'image')}{of_folds}, "
         f"{samples_in_words(metrics)} x {quantity(metrics['steps'], 'step')}, "

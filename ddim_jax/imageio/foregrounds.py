@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import NamedTuple
 
+from ddim_jax.imageio.label_maps import TO_SAY
 from ddim_jax.runtime.values import quantity
 
 _NAMED_AT_MOST = 10
@@ -73,5 +74,5 @@ def describe_foregrounds(found: Sequence[Foreground]) -> str | None:
         advice = "save the masks as grey numbers that data.labels names, or all with one colour."
     return (
         f"{files} masks have one value each besides the background, and not the same: {', '.join(told)}; expected the "
-        f"same in all. Say what they stand for: {advice}"
+        f"same in all.{TO_SAY}{advice}"
     )

@@ -14,6 +14,8 @@ MOST_LABELS = 64
 _MOST_WITHOUT_NOISE = 10
 """With more, those near both ends of the range are what is left of a JPEG file that was saved again."""
 NAMED_AT_MOST = 10
+TO_SAY = " Say what they stand for: "
+"""Stands in the message of an `UnnamedValuesError` between the facts and the fields of a training, its last words."""
 
 
 class UnnamedValuesError(DataError):
@@ -57,7 +59,7 @@ def _what_to_do(counts: Mapping[int, int]) -> str:
     classes = first_of(v for v in values if v not in ignored) or ["VALUE"]
     named = ", ".join(f'"NAME{k}": {value}' for k, value in enumerate(classes, 1))
     return (
-        "expected 0 and one other. Say what they stand for: "
+        f"expected 0 and one other.{TO_SAY}"
         f"--config.data.labels='{{{named}}}' for classes (a list "
         "for several values, the name background for further background), --config.data.ignore="
         f"{ignored[0] if ignored else 'VALUE'} for pixels that do not count."

@@ -140,7 +140,8 @@ def remarks_of(header: Any, affine: np.ndarray, axes: tuple[int, int, int]) -> l
     if max(high, wide) > _ABOUT_EQUAL * min(high, wide):
         remarks.append(f"pixels not square ({high:g} high and {wide:g} wide; the network sees them square)")
     if millimetres(header) is None:
-        remarks.append("no areas in mm2 (xyzt_units says no unit of lengths)")
+        how = "if they are mm: img.header.set_xyzt_units('mm') in nibabel, and save it"
+        remarks.append(f"no areas in mm2 (xyzt_units says no unit of lengths; {how})")
     return remarks
 
 

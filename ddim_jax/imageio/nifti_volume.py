@@ -34,6 +34,7 @@ from ddim_jax.runtime.errors import DataError
 from ddim_jax.runtime.values import quantity
 
 _MOST_BYTES = 2**29  # of a volume's values, which are in memory
+_ONE = """python -c "import nibabel; nibabel.load('FILE').slicer[..., 0].to_filename('NEW.nii.gz')\""""
 _SAMPLED = 8  # slices whose values decide on black and white
 
 
@@ -59,7 +60,7 @@ class NiftiStack:
             if len(dims) < 2 or min(dims) < 1 or any(side > 1 for side in dims[3:]):
                 raise DataError(
                     f"{path}: holds {' x '.join(map(str, dims))} values; expected two or three dimensions, one "
-                    "image or one volume. Save the volume that you mean as a file of its own."
+                    f"image or one volume. Save the volume that you mean as a file of its own; the first: {_ONE}."
                 )
             self._stored_shape, dims = dims, (*dims[:3], 1)[:3]
             self.grid = dims

@@ -286,5 +286,5 @@ def summed(
         found["doubt_of_slices"] = [one["doubt"] for one in facts]
     if len(facts) > 1 and found["unlikeness"] is not None:
         found["unlikeness_of_slices"] = [one["unlikeness"] for one in facts]
-        found["unlikeness"] = float(np.median(found["unlikeness_of_slices"]))
+        found["unlikeness"] = rounded(np.median(found["unlikeness_of_slices"]))
     return found | ({"slices": len(facts)} if len(facts) > 1 else {})

@@ -50,7 +50,7 @@ def _shown(character: str) -> str:
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors show what was given as `printable` has it, and that takes values such as -600,1500."""
+    """A parser whose errors are one line, with what was given as `printable` has it; it takes values as -600,1500."""
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
         """Parses as argparse does, but takes -600,1500 behind an option for its value, not for an option."""
@@ -63,7 +63,7 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args(joined, namespace)
 
     def error(self, message: str) -> NoReturn:
-        super().error(printable(message))
+        self.exit(2, f"{self.prog}: error: {printable(message)}; see {self.prog} --help\n")
 
 
 class Formatter(logging.Formatter):

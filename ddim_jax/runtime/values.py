@@ -1,5 +1,6 @@
 """Values that a user gives: checks of numbers, of which True is none, although Python says it is 1; lists; counts."""
 
+import ast
 from numbers import Integral, Real
 
 
@@ -22,6 +23,23 @@ def is_number(value: object) -> bool:
 def words(text: str) -> tuple[str, ...]:
     """The words between the commas of a text, without blanks around them."""
     return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def check_names(text: str) -> None:
+    """Refuses a table, as {"lung": 1}, that has a name twice: Python keeps the last of them without a word.
+
+    Raises:
+      ValueError: names it and what is expected; of a text that is no table nothing is said.
+    """
+    try:
+        table = ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError):
+        return
+    names = [key.value for key in getattr(table, "keys", ()) if isinstance(key, ast.Constant)]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(
+            f'{twice[0]!r} is there twice; expected it once, with all its values: {{"{twice[0]}": [1, 2]}}'
+        )
 
 
 def quantity(number: int, one: str, several: str | None = None) -> str:

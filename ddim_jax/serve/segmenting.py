@@ -1,6 +1,7 @@
 """One upload segmented by one checkpoint: its result and its artefacts."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,13 +49,26 @@ def plan(files: Sequence[Path], output_dir: Path) -> Plan:
     """
     found = plan_jobs(files[0] if len(files) == 1 else files[0].parent, output_dir)
     if len(found.jobs) > 1:
-        why = "are no slices of one series"
+        why = ""
         if NO_POSITION in found.remark:
-            why = f"have {NO_POSITION}, so that their order is unknown"
+            why = f" that have {NO_POSITION}, so that their order is unknown"
         elif apart := re.search(f"{APART} [^;]*", found.remark):
-            why = apart[0]
-        raise Refusal(422, f"The upload holds {len(found.jobs)} images that {why}; send them one by one.")
+            why = f" that {apart[0]}"
+        kinds = Counter(map(_kind_of, found.jobs))
+        held = ", ".join(quantity(count, *names) for names, count in sorted(kinds.items()))
+        raise Refusal(
+            422, f"The upload holds {held}{why}; expected one image or series. Send them one by one, or give "
+            "the folder to ddim-jax sample."
+        )  # fmt: skip
     return found
+
+
+def _kind_of(job: Job) -> tuple[str, str]:
+    """The kind of a source in words, of one and of several."""
+    if job.slices:
+        return "DICOM series", "DICOM series"
+    kind = {".dcm": "DICOM file", ".nii": "NIfTI file", ".gz": "NIfTI file"}.get(Path(job.source).suffix, "image")
+    return kind, f"{kind}s"
 
 
 def segment(

@@ -128,6 +128,11 @@ def test_mirrored_samples_of_a_network_that_never_saw_a_mirrored_picture_are_ref
         ("data", [], "expected a section"),
         ("data.name", "polyps", "expected one of .*phantom"),
         ("data.root", 7, "expected a text or none"),
+        (
+            "data.labels",
+            "{a:1,b:2}",
+            r'expected names with whole numbers or lists of them, as \{"lung": \[1, 2\], "heart"',
+        ),
         ("data.flips", "no", "expected true or false"),
         ("data.window", [40.0], "expected 2 values, each a number, or none$"),
         ("data.rotation_degrees", -1.0, "expected a number from 0 to 180"),

@@ -72,7 +72,8 @@ class Published(NamedTuple):
         """
         root = options.folder(self.name)
         if not root.is_dir():
-            raise DataError(f"{root}: no such folder. {self.instructions}")
+            found = "is a file, expected the unpacked folder" if root.is_file() else "no such folder"
+            raise DataError(f"{root}: {found}. {self.instructions}")
         root = root.resolve()
         found = self.find(root)
         place = options.cache_dir / "tfds" / self.name / _digest([str(root)])

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from absl import logging
 
 from ddim_jax.data.annotators import NUMBERED, check_annotators, of_annotators
 from ddim_jax.data.discovery import entries, match_pairs
+from ddim_jax.data.layouts import advice_on_files, advice_on_folder
 from ddim_jax.data.options import DataOptions
 from ddim_jax.data.sources import (
     EmptySplit,
@@ -48,7 +50,12 @@ def load_folder(split: str, options: DataOptions) -> PairSource:
         up to ten names. DICOM files are slices of one series and say no window, and `options.reading` has none.
     """
     root = options.folder("folder")
-    pairs = find_pairs(root, options.annotators)
+    try:
+        pairs = find_pairs(root, options.annotators)
+    except Unpaired as error:
+        if split != "all" and error.pairs:
+            error.args += (f"`ddim-jax doctor --data {shlex.quote(str(root))}` checks the other pairs as well",)
+        raise
     if options.reading.window is None:
         check_ranges(root, (pair.image for pair in pairs if pair.slice is None))
     groups = _groups(pairs) if options.groups == "folder" else {}
@@ -87,6 +94,10 @@ def find_pairs(root: Path, annotators: tuple[str, ...] = ()) -> list[Pair]:
       DataError: as `load_folder`, `Unpaired` of files without a partner; or an image lacks the mask of an annotator.
     """
     check_annotators(annotators)
+    if root.is_file():
+        raise DataError(
+            f"data.root is {root}: is a file; unpack it, and give the folder with images/ and masks/ in it."
+        )
     if not root.is_dir():
         here = "" if root.is_absolute() else f" in {Path.cwd()}"
         raise DataError(f"data.root is {root}: no such folder{here}; expected one with images/ and masks/ in it.")
@@ -116,7 +127,7 @@ def find_pairs(root: Path, annotators: tuple[str, ...] = ()) -> list[Pair]:
             f"{root}: {told} not pair up by name; expected a mask that is called as its image, or with _mask, "
             "_segmentation, _seg or _label behind that:"
         )
-        error = Unpaired(*data_error(headline, problems).args)
+        error = Unpaired(*data_error(headline, problems).args, *advice_on_files(images, own))
         error.pairs = () if annotators else tuple(found[0])  # no file is opened: a damaged one would replace this error
         raise error
     if others:
@@ -151,7 +162,9 @@ def _folders(root: Path, wanted: tuple[str, ...]) -> dict[str, Path]:
             said = f" (masks of several annotators: --annotators {','.join(others)}, data.annotators in training)"
         else:
             said = ""
-        raise DataError(f"{root} has no folder {' and no folder '.join(missing)}{said}; it holds {entries(root)}.")
+        missed = " and no folder ".join(missing)
+        more = advice_on_folder(root, wanted)
+        raise DataError(f"{root} has no folder {missed}{said}; it holds {entries(root)}.{more and f' {more}.'}")
     return {name: found[name] for name in wanted}
 
 

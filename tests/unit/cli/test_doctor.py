@@ -186,6 +186,9 @@ def test_label_maps_are_looked_at_with_the_options_of_training(said, tmp_path, c
     with pytest.raises(SystemExit):
         doctor.run(["--data", str(tmp_path), "--labels", "lung"])
     assert "data.labels is 'lung'" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        doctor.run(["--data", str(tmp_path), "--labels", '{"lung": 1, "lung": 2}'])
+    assert "'lung' is there twice; expected it once" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

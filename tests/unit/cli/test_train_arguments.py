@@ -143,8 +143,21 @@ def test_the_help_has_the_configs_and_the_first_fields(parse, capsys):
         (("--config", "tiny.py", "--config.train.stepz=3"), "no field 'stepz'.*\"steps\""),
         (("--config", "tiny.py", "--config.model.overrides.widht=none"), "no field 'widht'"),
         (("--config", str(ROOT / "configs/fast.py"), "--config.systems.no.sample.clip_x0=none"), "no field 'no'"),
-        (("--config", "tiny.py", "--config.train.steps=many"), "--config.train.steps=many"),
+        (
+            ("--config", "tiny.py", "--config.train.steps=20k"),
+            "train.steps is '20k'; expected a whole number from 0 to",
+        ),
+        (("--config", "tiny.py", "--config.data.flips=maybe"), "data.flips is 'maybe'; expected true or false"),
+        (
+            ("--config", "tiny.py", "--data.root=d1"),
+            "there is no --data.root; a field is set as --config.data.root=VALUE$",
+        ),
+        (("--config", "tiny.py", "--seed", "3"), "there is no --seed; a field is set as --config.seed=VALUE"),
         (("--config", "tiny.py", "--stepz=3"), "'stepz'"),
+        (
+            ("--config", "tiny.py", '--config.data.labels={"a": 1, "a": 2}'),
+            "data.labels is .*: 'a' is there twice; exp",
+        ),
         (("--config", "tiny.py", "config.train.steps=3"), "unexpected argument 'config.train.steps=3'"),
     ],
 )

@@ -79,20 +79,6 @@ def test_without_a_table_the_split_is_drawn_once(tmp_path):
     assert load_dataset("folder", "val", root=tmp_path, seed=4).ids == sources["val"].ids
 
 
-def test_missing_and_empty_folders(tmp_path):
-    with pytest.raises(DataError, match="nowhere: no such folder"):
-        load_dataset("folder", "train", root=tmp_path / "nowhere")
-    (tmp_path / "pictures").mkdir()
-    with pytest.raises(DataError, match="has no folder images and no folder masks; it holds pictures"):
-        load_dataset("folder", "train", root=tmp_path)
-    (tmp_path / "images").mkdir()
-    with pytest.raises(DataError, match="has no folder masks; it holds images, pictures"):
-        load_dataset("folder", "train", root=tmp_path)
-    (tmp_path / "masks").mkdir()
-    with pytest.raises(DataError, match=r"folder .*images holds no images"):
-        load_dataset("folder", "train", root=tmp_path)
-
-
 def test_an_empty_split_and_wrong_arguments(tmp_path):
     save_pair(tmp_path / "images/a.png", tmp_path / "masks/a.png")
     write_splits(tmp_path, train=["a"])

@@ -88,7 +88,12 @@ def test_more_than_ten_problems_are_counted(tmp_path):
         load_dataset("folder", "train", root=tmp_path)
     assert "24 files" in str(error.value)
     assert str(error.value).count("has no mask") == 10
-    assert str(error.value).endswith("... and 14 more")
+    *_, more, doctor = error.value.args
+    assert more == "  ... and 14 more"
+    assert doctor == f"`ddim-jax doctor --data {tmp_path}` checks the other pairs as well"
+    with pytest.raises(DataError) as error:  # as doctor itself asks
+        load_dataset("folder", "all", root=tmp_path)
+    assert error.value.args[-1] == more
 
 
 def test_two_names_that_look_alike_are_told_apart():

@@ -241,6 +241,9 @@ def test_a_calibration_is_of_patients(segmenter, tmp_path):
     )
     with pytest.raises(InputError, match=r"calibrate on 8 groups of images .*need 9 or more"):
         scored(segmenter, of_patients(source(*pairs), *"abcdefg", *"i" * 12), tmp_path / "v", "val", calibrate=0.9)
+    one = r"calibrate on 1 group of images \(patients, folders, volumes\); .* 9 or more\. Take more, new .* --split all"
+    with pytest.raises(InputError, match=one):
+        scored(segmenter, of_patients(source(*pairs), *"i" * 19), tmp_path / "v", "val", calibrate=0.9)
 
 
 def interval(segmenter, folder, held, groups):

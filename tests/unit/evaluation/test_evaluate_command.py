@@ -177,7 +177,7 @@ def test_an_argument_that_cannot_be_meant(loaded, monkeypatch, capsys, argument,
     with pytest.raises(SystemExit) as caught:
         run(monkeypatch, "--ckpt", "RUN", argument, value)
     assert caught.value.code == 2
-    assert capsys.readouterr().err.endswith(f"argument {argument}: {told}\n")
+    assert f": error: argument {argument}: {told}; see " in capsys.readouterr().err
 
 
 def test_annotators_are_named_with_or_without_blanks(monkeypatch):

@@ -238,6 +238,9 @@ def test_without_a_folder_given_nothing_is_written_either(scored, tmp_path):
         scored(data, split="all")
     with pytest.raises(DataError, match="nowhere: no such folder"):
         scored(data, data_root=tmp_path / "nowhere")
+    (tmp_path / "d1.zip").touch()
+    with pytest.raises(DataError, match=r"d1\.zip: is a file; unpack it, and give the folder"):
+        scored(data, data_root=tmp_path / "d1.zip")
 
 
 def test_masks_with_several_foregrounds_are_not_scored_as_one(tmp_path):
@@ -261,6 +264,11 @@ def test_label_maps_are_said_to_have_to_be_of_the_classes_of_the_checkpoint(tmp_
             )
     segmenter, _ = hand_case()
     source = load_dataset("folder", "all", root=tmp_path)
-    said = r"(?s)2 of 2 masks are label maps.*An evaluation has no option for that; .*, foreground \(one, by"
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match="2 of 2 masks are label maps") as caught:
         evaluate(segmenter, source, tmp_path / "out", split="all")
+    *_, facts, advice = caught.value.args
+    assert facts.endswith("; expected 0 and one other.")  # and nothing of fields of a training
+    assert advice == (
+        "An evaluation is of the checkpoint's classes, foreground (one, by its level): give a copy of the folder with "
+        "masks of 0 and one other value"
+    )

@@ -32,6 +32,14 @@ def test_each_picture_is_scored_by_the_checkpoint_of_its_fold(tmp_path):
     assert not (tmp_path / "figures").exists()
     assert summary_table(metrics).title.startswith("memory test: 3 images of 2 folds, ")
 
+    assert metrics["scored"] == "the test part of memory in each of 2 folds, 3 images" and metrics["of_folds"] == 2
+    for member in members:  # where the second of three folds is left out
+        member.config = member.config | {"data": member.config["data"] | {"folds": 3}}
+    metrics = evaluate(members, sources, tmp_path, split="test")
+    assert summary_table(metrics).title.startswith("memory test: 3 images of 2 of 3 folds, ")
+    assert metrics["scored"] == "the test part of memory in each of 2 of 3 folds, 3 images"
+    assert (metrics["folds"], metrics["of_folds"]) == (2, 3)
+
     some = evaluate(members, sources, tmp_path, split="test", limit=2)  # the first and the last
     assert (some["images"], some["protocols"]["mean"]["per_image"]["dice"]["mean"]) == (2, 0.5)
 

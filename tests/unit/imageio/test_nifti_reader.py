@@ -1,4 +1,5 @@
 import gzip
+import re
 import struct
 import zipfile
 
@@ -242,10 +243,14 @@ def test_a_name_that_says_another_packing_is_told(tmp_path):
             read_image(tmp_path / name)
 
 
-def test_times_are_refused(tmp_path):
+def test_times_are_refused_with_the_command_for_one_volume(tmp_path, monkeypatch):
     nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4, 4, 2), np.int16), np.eye(4)), tmp_path / "t.nii")
-    with pytest.raises(DataError, match="holds 4 x 4 x 4 x 2 values; expected two or three dimensions"):
+    with pytest.raises(DataError, match="holds 4 x 4 x 4 x 2 values; expected two or three dimensions") as caught:
         read_image(tmp_path / "t.nii")
+    program = re.search(r'the first: python -c "([^"]+)"', str(caught.value))[1]
+    monkeypatch.chdir(tmp_path)
+    exec(program.replace("FILE", "t.nii").replace("NEW", "v"))
+    assert nibabel.load("v.nii.gz").shape == (4, 4, 4)
 
 
 @pytest.mark.parametrize(

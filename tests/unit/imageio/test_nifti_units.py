@@ -7,7 +7,8 @@ import pytest
 from ddim_jax.imageio.stacks import open_stack
 
 SHAPE = (4, 5, 3)
-UNKNOWN = "no areas in mm2 (xyzt_units says no unit of lengths)"
+HOW = "if they are mm: img.header.set_xyzt_units('mm') in nibabel, and save it"
+UNKNOWN = f"no areas in mm2 (xyzt_units says no unit of lengths; {HOW})"
 
 
 @pytest.mark.parametrize(
@@ -29,3 +30,13 @@ def test_a_code_of_no_unit_is_no_unit(code, area, kept, tmp_path):
     header = nibabel.load(tmp_path / "mask.nii").header
     assert header["xyzt_units"] == kept
     header.get_xyzt_units()  # which codes of no standard stop
+
+
+def test_what_the_note_advises_gives_areas(tmp_path):
+    img = nibabel.Nifti1Image(np.zeros(SHAPE, np.uint8), np.diag([2.0, 1.5, 9.0, 1.0]))
+    nibabel.save(img, tmp_path / "v.nii")
+    (note,) = open_stack([tmp_path / "v.nii"]).remarks[-1:]
+    assert "img.header.set_xyzt_units('mm')" in note
+    img.header.set_xyzt_units("mm")
+    nibabel.save(img, tmp_path / "v.nii")
+    assert open_stack([tmp_path / "v.nii"]).pixel_area(0) == pytest.approx(3.0)

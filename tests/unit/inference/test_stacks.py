@@ -246,7 +246,8 @@ def test_slices_with_nothing_to_see_are_counted(out, tmp_path):
     assert segment_files(red_segmenter(), tmp_path / "v.nii.gz", out).notes == {"even": 1, "no areas in mm2": 1}
     assert records(out)["v"]["notes"] == [
         "even (2 of 3 slices; there is one value in all pixels)",
-        "no areas in mm2 (xyzt_units says no unit of lengths)",
+        "no areas in mm2 (xyzt_units says no unit of lengths; if they are mm: img.header.set_xyzt_units('mm') in "
+        "nibabel, and save it)",
     ]
 
 

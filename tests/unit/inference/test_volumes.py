@@ -129,3 +129,9 @@ def test_of_several_classes_each_has_its_volume():
     found = summed([one, one], in_space=False)
     assert found["areas_mm2_of_slices"] == [one["areas_mm2"]] * 2 and "areas_mm2" not in found
     assert json.dumps(found)
+
+
+def test_the_median_of_an_even_number_of_slices_has_the_digits_of_its_slices():
+    slices = [{"area": 0, "doubt": 0.1, "mean_uncertainty": 0.1, "unlikeness": value} for value in (1.001, 1.003)]
+    assert np.median([1.001, 1.003]) != 1.002  # as floats are added
+    assert summed(slices)["unlikeness"] == 1.002

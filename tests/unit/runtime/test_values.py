@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from ddim_jax.runtime.values import is_number, is_whole, quantity
+from ddim_jax.runtime.values import check_names, is_number, is_whole, quantity
 
 
 @pytest.mark.parametrize(
@@ -25,3 +25,10 @@ def test_numbers(value, number, whole):
 def test_counts_as_they_are_told():
     assert [quantity(number, "image") for number in (0, 1, 2)] == ["0 images", "1 image", "2 images"]
     assert [quantity(number, "mask is", "masks are") for number in (1, 3)] == ["1 mask is", "3 masks are"]
+
+
+def test_a_name_that_is_twice_in_a_table_is_refused():
+    with pytest.raises(ValueError, match=r"""^'lung' is there twice; .*: \{"lung": \[1, 2\]\}$"""):
+        check_names(' {"lung": 1, "heart": 3, "lung": 2}')
+    for text in ('{"lung": [1, 2], "heart": 3}', "7", "[1, 1]", "lung", "{lung: 1, lung: 2", "", "{**a}", "\0"):
+        check_names(text)

@@ -301,7 +301,7 @@ def test_views_without_a_position_are_no_series_and_the_log_says_nothing_of_them
     sent = [("file", (f"{k}.dcm", dicom(tmp_path, number=k, **nowhere))) for k in (1, 2)]
     answer = shared.post("/segment", files=sent)
     assert answer.status_code == 422
-    assert "holds 2 images that have no position in the patient" in answer.json()["error"]
+    assert "holds 2 DICOM files that have no position in the patient" in answer.json()["error"]
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
     assert "position" not in caplog.text
 

@@ -235,6 +235,25 @@ def test_files_of_two_patients_are_refused_with_what_differs(client, tmp_path):
     answer = client.post("/segment", files=sent)
     assert answer.status_code == 422 and "4711" not in answer.text
     assert answer.json()["error"] == (
-        "The upload holds 2 images that share SeriesInstanceUID and differ in the patient (PatientID, PatientName, "
-        "PatientBirthDate); send them one by one."
+        "The upload holds 2 DICOM files that share SeriesInstanceUID and differ in the patient (PatientID, "
+        "PatientName, PatientBirthDate); expected one image or series. Send them one by one, or give the folder to "
+        "ddim-jax sample."
+    )
+
+
+def test_several_sources_in_one_upload_are_named_by_number_and_kind(client, tmp_path):
+    sent = [("file", ("a.png", png(half()))), ("file", ("b.png", png(half()))), ("file", ("c.nii", b""))]
+    nibabel.save(nibabel.Nifti1Image(np.zeros((8, 6, 3), np.uint8), np.eye(4)), tmp_path / "c.nii")
+    sent[2] = ("file", ("c.nii", (tmp_path / "c.nii").read_bytes()))
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        for series in ("1.2.3", "1.2.4"):
+            ct_series(tmp_path / series, count=2, series=series)
+            for path in (tmp_path / series).iterdir():
+                archive.write(path, f"{series}/{path.name}")
+    sent.append(("file", ("x.zip", (tmp_path / "x.zip").read_bytes())))
+    answer = client.post("/segment", files=sent)
+    assert answer.status_code == 422
+    assert answer.json()["error"] == (
+        "The upload holds 2 DICOM series, 1 NIfTI file, 2 images; expected one image or series. Send them one by "
+        "one, or give the folder to ddim-jax sample."
     )

@@ -1,0 +1,45 @@
+"""Advice on a folder that is laid out in another way than `ddim_jax.data.datasets.folder` takes it."""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from ddim_jax.data.sources import same_name
+from ddim_jax.imageio.images import reader_of
+from ddim_jax.registry import READERS
+from ddim_jax.runtime.values import quantity
+
+_NNUNET = "This is nnU-Net's layout: link imagesTr as images, labelsTr as masks, and drop _0000 from the images' names"
+
+
+def advice_on_folder(root: Path, wanted: Sequence[str]) -> str:
+    """Says what to do where `root` lacks the folders `wanted`; "" where nothing is known."""
+    place = Path(os.path.abspath(root))
+    if place.name in wanted and all(os.path.isdir(place.parent / name) for name in wanted):
+        return f"Its parent {place.parent} has {' and '.join(wanted)}: give that"
+    if all(os.path.isdir(place / name) for name in ("imagesTr", "labelsTr")):
+        return _NNUNET
+    return ""
+
+
+def advice_on_files(images: Iterable[tuple[str, Path]], masks: Iterable[tuple[str, Path]]) -> list[str]:
+    """Lines on what to do where files do not pair up.
+
+    Args:
+      images, masks: (name, file) of all files: the path below images/ and masks/ without its suffix, and the whole.
+    """
+    of_images = {same_name(name): file for name, file in images}
+    alone = {key: name for name, _ in masks if (key := same_name(name)) not in of_images}
+    if any(f"{key}_0000" in of_images for key in alone):
+        return [_NNUNET]
+    dicom = READERS.get("dicom")
+    series = Counter(name.rpartition("/")[0] for name, file in of_images.items() if reader_of(file) is dicom)
+    if found := [key for key in alone if series[key]]:
+        name, count = alone[found[0]], quantity(series[found[0]], "DICOM file")
+        so = f", and so are {len(found) - 1} more" if len(found) > 1 else ""
+        return [
+            f"images/{name} is a folder of {count}, with one mask{so}: save each series as one NIfTI file, "
+            f"images/{name}.nii.gz"
+        ]
+    return []

@@ -1,0 +1,71 @@
+"""A folder that is laid out in another way is refused with words on what to do."""
+
+import numpy as np
+import pytest
+from clinic_files import volume
+from dicom_files import ct_series
+from pair_files import mask, picture, save
+
+from ddim_jax.data import load_dataset
+from ddim_jax.runtime.errors import DataError
+
+
+def test_missing_and_empty_folders(tmp_path):
+    with pytest.raises(DataError, match="nowhere: no such folder"):
+        load_dataset("folder", "train", root=tmp_path / "nowhere")
+    (tmp_path / "d1.zip").write_bytes(b"PK")
+    with pytest.raises(DataError, match=r"data.root is .*d1\.zip: is a file; unpack it, and give the folder"):
+        load_dataset("folder", "train", root=tmp_path / "d1.zip")
+    (tmp_path / "d1.zip").unlink()
+    (tmp_path / "pictures").mkdir()
+    with pytest.raises(DataError, match="has no folder images and no folder masks; it holds pictures"):
+        load_dataset("folder", "train", root=tmp_path)
+    (tmp_path / "images").mkdir()
+    with pytest.raises(DataError, match="has no folder masks; it holds images, pictures"):
+        load_dataset("folder", "train", root=tmp_path)
+    (tmp_path / "masks").mkdir()
+    with pytest.raises(DataError, match=rf"it holds nothing\. Its parent {tmp_path} has images and masks: give that\."):
+        load_dataset("folder", "train", root=tmp_path / "images")
+    with pytest.raises(DataError, match=r"it holds nothing\.$"):
+        load_dataset("folder", "train", root=tmp_path / "pictures")
+    with pytest.raises(DataError, match=r"folder .*images holds no images"):
+        load_dataset("folder", "train", root=tmp_path)
+
+
+def test_the_layout_of_nnunet_is_known_by_its_folders_and_by_its_names(tmp_path):
+    for number in range(12):
+        save(tmp_path / f"imagesTr/case_{number:03d}_0000.png", picture(number))
+        save(tmp_path / f"labelsTr/case_{number:03d}.png", mask(number))
+    told = "This is nnU-Net's layout: link imagesTr as images, labelsTr as masks, and drop _0000 from the images' names"
+    with pytest.raises(DataError) as caught:
+        load_dataset("folder", "all", root=tmp_path)
+    assert str(caught.value).endswith(f"it holds imagesTr, labelsTr. {told}.")
+    for theirs, ours in (("imagesTr", "images"), ("labelsTr", "masks")):
+        (tmp_path / ours).symlink_to(theirs)
+    with pytest.raises(DataError, match="24 files") as caught:
+        load_dataset("folder", "all", root=tmp_path)
+    assert caught.value.args[-1] == told
+    for file in (tmp_path / "imagesTr").iterdir():
+        file.rename(file.with_name(file.name.replace("_0000", "")))
+    assert len(load_dataset("folder", "all", root=tmp_path)) == 12
+    save(tmp_path / "images/x.png", picture(0))
+    with pytest.raises(DataError, match=r"x\.png has no mask$"):
+        load_dataset("folder", "all", root=tmp_path)
+
+
+def test_a_mask_of_a_whole_series_of_files_is_told_how_to_become_a_pair(tmp_path):
+    (tmp_path / "masks").mkdir()
+    for number in range(3):
+        ct_series(tmp_path / f"images/p{number}", count=4, seed=number)
+        volume(tmp_path / f"masks/p{number}_seg.nii.gz", np.eye(12, 10, dtype=np.uint8)[..., None].repeat(4, 2))
+    with pytest.raises(DataError, match="15 files") as caught:
+        load_dataset("folder", "all", root=tmp_path)
+    series = "images/p0 is a folder of 4 DICOM files, with one mask"
+    assert caught.value.args[-1] == (
+        f"{series}, and so are 2 more: save each series as one NIfTI file, images/p0.nii.gz"
+    )
+    for number in (1, 2):
+        (tmp_path / f"masks/p{number}_seg.nii.gz").unlink()
+    with pytest.raises(DataError, match="13 files") as caught:
+        load_dataset("folder", "all", root=tmp_path)
+    assert caught.value.args[-1] == f"{series}: save each series as one NIfTI file, images/p0.nii.gz"
