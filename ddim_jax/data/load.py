@@ -52,6 +52,8 @@ def load_dataset(name: str, split: str, **given: Any) -> Source:
         )
     root, cache_dir = local_path(options.root or None, "data.root"), _cache(options.cache_dir)
     source = load(split, options._replace(root=root, cache_dir=cache_dir, annotators=annotators))
+    if source is None:
+        raise ConfigError(f"the data set {name!r} returned nothing for the split {split}; expected a data set")
     if twice := [one for one, count in Counter(source.ids).items() if count > 1]:
         raise DataError(
             f"the data set {name}, {split}: {twice[0]!r} names more than one pair; expected one id for each"

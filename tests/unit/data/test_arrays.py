@@ -9,7 +9,7 @@ from ddim_jax.data import Example, Selection, check_source, load_dataset, load_s
 from ddim_jax.labels import Labels
 from ddim_jax.preprocessing import resize_image, resize_mask
 from ddim_jax.registry import DATASETS
-from ddim_jax.runtime.errors import DataError
+from ddim_jax.runtime.errors import ConfigError, DataError
 
 
 def test_arrays_hold_the_resized_pairs(tmp_path):
@@ -136,3 +136,9 @@ def test_an_id_that_names_two_pairs_is_refused(monkeypatch):
     monkeypatch.setitem(DATASETS._entries, "same", lambda split, options: Same(IMAGE, EMPTY))
     with pytest.raises(DataError, match="the data set same, val: 'a' names more than one pair; expected one id"):
         load_dataset("same", "val")
+
+
+def test_a_data_set_that_returns_nothing_is_named(monkeypatch):
+    monkeypatch.setitem(DATASETS._entries, "none", lambda split, options: None)
+    with pytest.raises(ConfigError, match="the data set 'none' returned nothing for the split val"):
+        load_dataset("none", "val")

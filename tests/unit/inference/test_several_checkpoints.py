@@ -87,7 +87,7 @@ def test_options_that_a_checkpoint_cannot_take_are_refused_with_its_name():
         mixed = Ensemble(networks)
         with pytest.raises(InputError, match=r"^run1.0/checkpoints/7: flips is True and data.flips is False"):
             mixed.options(flips=True)
-    with pytest.raises(InputError, match=r"^unet/checkpoints/7: steps is 5; expected a whole number from 1 to 1"):
+    with pytest.raises(InputError, match=r"^unet/checkpoints/7: steps is 5; expected 1: the network works in one pass"):
         mixed.options(steps=5)
 
 
