@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from scipy import stats
 
@@ -29,7 +30,7 @@ from ddim_jax.evaluation import open_split
 from ddim_jax.evaluation.plan import choose_images
 from ddim_jax.evaluation.summary import rank_correlation
 from ddim_jax.inference import Segmenter
-from ddim_jax.inference.loading import LoadedNetwork, load_network
+from ddim_jax.inference.loading import LoadedNetwork, load_network, weights_digest
 from ddim_jax.inference.segmentation import fuse
 from ddim_jax.metrics import bootstrap_interval, class_counts, dice
 from ddim_jax.preprocessing import Prepared
@@ -38,7 +39,7 @@ from ddim_jax.sampling_options import SamplingOptions
 
 OUTPUT = ROOT / "docs" / "results" / "robustness.json"
 _TRAINING = ("dataset", "system", "augmentation", "size", "train_steps", "seed")
-RUN = (*_TRAINING, "adversarial_epsilon", "adversarial_share", "steps")
+RUN = (*_TRAINING, "adversarial_epsilon", "adversarial_share", "interpolated", "steps")
 IDENTITY = (*RUN, "change", "through", "severity")
 RULES = {
     "change": "a corruption, an attack, or none: the clean images; severity: of a corruption 1 to 5, of an attack "
@@ -54,6 +55,8 @@ RULES = {
     "doubt_clean": "mean doubt of the same images, clean; attacks may be of fewer images than the rest",
     "flagged": "share of the images that are told to be unlike those of the calibration; none: no calibration, or an "
     "attack, which is made at the size of the network",
+    "interpolated": "0.7: the weights lie that share of the way from those of the network that the training began with "
+    "to its own; 1: they are its own",
     "pgd": f"{PGD_STEPS} steps, {PGD_RESTARTS} random starts, the worst of them by the loss",
 }
 
@@ -146,6 +149,24 @@ def attacked_rows(
     return rows
 
 
+def interpolated(first: LoadedNetwork, second: LoadedNetwork, share: float) -> LoadedNetwork:
+    """The second network with the weights (1 - share) first + share second, without a calibration.
+
+    Weights between a network and what was trained from it are often better than both where their aims differ (Wortsman
+    et al., Robust fine-tuning of zero-shot models, CVPR 2022).
+
+    Raises:
+      InputError: the networks have other weights, or the share is not in [0, 1].
+    """
+    shapes = [jax.tree.map(np.shape, one.params) for one in (first, second)]
+    if shapes[0] != shapes[1]:
+        raise InputError(f"{first.checkpoint} and {second.checkpoint} have other weights; expected one network")
+    if not 0 <= share <= 1:
+        raise InputError(f"the share is {share}; expected 0 to 1")
+    params = jax.tree.map(lambda a, b: (1 - share) * np.asarray(a) + share * np.asarray(b), first.params, second.params)
+    return second._replace(params=params, weights=weights_digest(params), calibration=None)
+
+
 def rows_of(
     ckpt: str,
     data_root: Path | None,
@@ -153,18 +174,23 @@ def rows_of(
     attacked: int | None,
     given: dict[str, Any],
     say: Callable[[str], None],
+    begun: tuple[str, float] | None = None,
 ) -> list[dict[str, Any]]:
     """The rows of one checkpoint.
 
     Args:
       ckpt, data_root, count, attacked: as on the command line.
       given: fields of `SamplingOptions`.
+      begun: a checkpoint, and the share of the way from there to `ckpt` at which the weights lie that are measured.
       say: called with lines of progress.
 
     Raises:
       InputError: the checkpoint or its images cannot be used, or it works on images of any size.
     """
-    network = load_network(ckpt, "best", None)
+    network, share = load_network(ckpt, "best", None), 1.0
+    if begun is not None:
+        start, share = begun
+        network = interpolated(load_network(start, "best", None), network, share)
     segmenter, config = Segmenter(**network._asdict()), network.config
     options = segmenter.options(**given)
     if options.size != "model":
@@ -181,6 +207,7 @@ def rows_of(
         "augmentation": augmentation_of(config),
         "adversarial_epsilon": config["train"].get("adversarial_epsilon", 0.0),
         "adversarial_share": config["train"].get("adversarial_share", 1.0),
+        "interpolated": share,
         "size": config["data"]["image_size"],
         "train_steps": network.step,
         "seed": config["seed"],
@@ -205,17 +232,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data-root", type=Path, metavar="DIR", help="default: where the images of the training lay")
     parser.add_argument("--count", type=int, metavar="N", help="images, spread over the split; default: all")
     parser.add_argument("--attacked", type=int, metavar="N", help="of these, spread alike; default: all")
+    parser.add_argument("--begun", metavar="RUN", help="what --ckpt was trained from, for --share")
+    parser.add_argument("--share", type=float, default=1.0, metavar="X", help="of the way from --begun to --ckpt")
     parser.add_argument("--steps", type=int, metavar="N", help="of the sampler; default: the checkpoint's")
     parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help="default: docs/results/...")
     given = parser.parse_args(arguments)
     for name in ("count", "attacked"):
         if getattr(given, name) is not None and getattr(given, name) < 1:
             parser.error(f"--{name} is {getattr(given, name)}; expected 1 or more")
+    if (given.begun is None) != (given.share == 1):
+        parser.error("--begun and --share go together")
+    begun = None if given.begun is None else (given.begun, given.share)
     with report_input_errors("stopped"):
         machine = measured_on()
         for ckpt in given.ckpt:
             chosen = given.data_root, given.count, given.attacked
-            new = rows_of(ckpt, *chosen, {"steps": given.steps}, lambda line: print(line, flush=True))
+            new = rows_of(ckpt, *chosen, {"steps": given.steps}, lambda line: print(line, flush=True), begun)
             rows = merged(read_rows(given.output), [row | machine for row in new], IDENTITY)
             write_rows(given.output, RULES, rows)
             dataset = new[0]["dataset"]

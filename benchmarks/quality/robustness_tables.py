@@ -57,7 +57,14 @@ def robustness_adversarial(root: Path) -> str:
     alike = ("dataset", "system", "augmentation", "size", "seed")
     kinds = {identity(row, alike) for row in rows if row["adversarial_epsilon"]}
     shown = [row for row in rows if row["change"] == "none" and identity(row, alike) in kinds]
-    shown.sort(key=lambda row: (identity(row, alike), row["adversarial_epsilon"] > 0, row["adversarial_share"]))
+    shown.sort(
+        key=lambda row: (
+            identity(row, alike),
+            row["adversarial_epsilon"] > 0,
+            row["adversarial_share"],
+            row["interpolated"],
+        )
+    )
 
     def beside(form: str, **change: Any) -> Callable[[Row], str]:
         return lambda row: form.format_map(_beside(rows, row, **change))
@@ -67,7 +74,7 @@ def robustness_adversarial(root: Path) -> str:
         "network": with_augmentation,
         "input size": "{size}",
         "seed": "{seed}",
-        "adversarial images": lambda row: f"{row['adversarial_share']:.0%}" if row["adversarial_epsilon"] else "none",
+        "adversarial images": _adversarial_images,
         "n": "{n}",
         "of them attacked": beside("{n}", change="pgd"),
         "clean": "{dice_mean:.3f}",
@@ -75,6 +82,13 @@ def robustness_adversarial(root: Path) -> str:
         f"contrast, severity {_STRONG}": beside("{dice_mean:.3f}", change="contrast", severity=_STRONG),
     }
     return table(columns, shown)
+
+
+def _adversarial_images(row: Row) -> str:
+    if not row["adversarial_epsilon"]:
+        return "none"
+    way = "" if row["interpolated"] == 1 else f", weights {row['interpolated']:g} of the way"
+    return f"{row['adversarial_share']:.0%}{way}"
 
 
 def _rows(root: Path) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from benchmarks.result_file import merged
 from ddim_jax.inference import Segmenter
 from ddim_jax.labels import Labels
 from ddim_jax.preprocessing import Prepared
+from ddim_jax.runtime.errors import InputError
 
 
 def flat(*levels, side=8):
@@ -207,6 +209,29 @@ def test_rows_tables_and_figure(checkpoint, tmp_path, capsys):
     assert len(merged(rows, others, robustness.IDENTITY)) == 2 * len(rows)
 
 
+def test_weights_between_two_networks_by_hand(checkpoint, tmp_path, capsys):
+    network, folder = checkpoint
+    first = network._replace(params={"gain": np.float32(1.0), "bias": np.float32(0.0)})
+    second = network._replace(params={"gain": np.float32(3.0), "bias": np.float32(-1.0)}, calibration={})
+    found = robustness.interpolated(first, second, 0.75)
+    assert jax.tree.map(float, found.params) == {"gain": 2.5, "bias": -0.75}
+    assert found.calibration is None and found.weights not in (first.weights, second.weights)
+    with pytest.raises(InputError, match="have other weights"):
+        robustness.interpolated(first._replace(params={"gain": np.zeros(2)}), second, 0.5)
+    with pytest.raises(InputError, match="the share is 1.5; expected"):
+        robustness.interpolated(first, second, 1.5)
+    # Beside the rows of the network itself.
+    output, arguments = tmp_path / "rows.json", ["--ckpt", "run", "--data-root", str(folder), "--count", "1"]
+    for more in ([], ["--begun", "run", "--share", "0.5"]):
+        assert robustness.main([*arguments, *more, "--attacked", "1", "--output", str(output)]) == 0
+    rows = json.loads(output.read_text())["rows"]
+    assert [row["interpolated"] for row in rows if row["change"] == "none"] == [1, 0.5]
+    for alone in (["--begun", "run"], ["--share", "0.5"]):
+        with pytest.raises(SystemExit):
+            robustness.main([*arguments, *alone])
+        assert "--begun and --share go together" in capsys.readouterr().err
+
+
 def test_only_networks_of_one_size_are_attacked(checkpoint, monkeypatch, capsys):
     network, folder = checkpoint
     cropped = network._replace(config=network.config | {"data": network.config["data"] | {"crop": SIZE}})
@@ -243,6 +268,7 @@ def test_the_page_has_the_packaged_networks_the_unets_and_what_was_trained_on_at
             "augmentation": "strong, 0.5 empty windows, 0.1 erased",
             "adversarial_epsilon": 0.0,
             "adversarial_share": 1.0,
+            "interpolated": 1.0,
         }
         for change, severity in (("none", 0), *(("contrast", k) for k in SEVERITIES), ("fgsm", 2), ("pgd", 2)):
             own = network | about | {"change": change, "severity": severity, "through": through}
@@ -254,6 +280,7 @@ def test_the_page_has_the_packaged_networks_the_unets_and_what_was_trained_on_at
     add(0.7, system="unet", augmentation="strong", size=64)
     add(0.6, augmentation="strong", size=64)
     add(0.5, augmentation="strong", size=64, adversarial_epsilon=0.0078, adversarial_share=0.25)
+    add(0.4, augmentation="strong", size=64, adversarial_epsilon=0.0078, adversarial_share=0.25, interpolated=0.7)
     (tmp_path / "docs/results").mkdir(parents=True)
     (tmp_path / "docs/results/robustness.json").write_text(json.dumps({"rows": rows}))
 
@@ -277,5 +304,6 @@ def test_the_page_has_the_packaged_networks_the_unets_and_what_was_trained_on_at
     ]
     assert lines("-adversarial") == [
         "| polyp | `trunk_ddim` | 64 | 0 | none | 6 | 4 | 0.600 |  | 0.579 |  | 0.560 |",
+        "| polyp | `trunk_ddim` | 64 | 0 | 25%, weights 0.7 of the way | 6 | 4 | 0.400 |  | 0.379 |  | 0.360 |",
         "| polyp | `trunk_ddim` | 64 | 0 | 25% | 6 | 4 | 0.500 |  | 0.479 |  | 0.460 |",
     ]
