@@ -198,7 +198,7 @@ def draw_robustness(path: Path, rows: Sequence[Row]) -> None:
     )
     of = f"{whole} images" + (f", of which {attacked} are attacked" if attacked else "")
     figure.suptitle(f"{rows[0]['dataset']}, {rows[0]['split']} split, {of}", fontsize=LARGE, color=TEXT)
-    figure.legend(loc="outside lower center", ncols=2, fontsize=SMALL, frameon=False)
+    figure.legend(loc="outside lower center", ncols=1, fontsize=SMALL, frameon=False)
     save_figure(figure, path)
 
 

@@ -6,12 +6,14 @@ RUN_OR_NAME is a run, a file of weights or a packaged name; its images are the t
 which lies at DIR where it does not say where. Corruptions (table in `benchmarks.quality.corruptions`) are made of the
 image at its own size, before it is prepared; attacks (`benchmarks.quality.adversary`) at the size of the network. The
 noise that the samples start from is that of the clean image. Writes rows into docs/results/robustness.json and a
-figure for each data set beside it; `python -m benchmarks.render` puts the tables into the pages.
+figure for each data set beside it (of the packaged networks and U-Nets, where they are among them); `python -m
+benchmarks.render` puts the tables into the pages.
 """
 
 import argparse
+import functools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +27,7 @@ from benchmarks.quality.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from benchmarks.quality.figures import draw_robustness
 from benchmarks.quality.runs import augmentation_of
 from benchmarks.result_file import merged, read_rows, write_rows
+from ddim_jax.checkpoints.weights import open_weights
 from ddim_jax.data import Example
 from ddim_jax.evaluation import open_split
 from ddim_jax.evaluation.plan import choose_images
@@ -34,6 +37,7 @@ from ddim_jax.inference.loading import LoadedNetwork, load_network, weights_dige
 from ddim_jax.inference.segmentation import fuse
 from ddim_jax.metrics import bootstrap_interval, class_counts, dice
 from ddim_jax.preprocessing import Prepared
+from ddim_jax.pretrained import SHA256
 from ddim_jax.runtime.errors import InputError, report_input_errors
 from ddim_jax.sampling_options import SamplingOptions
 
@@ -224,6 +228,27 @@ def rows_of(
     return [about | row for row in rows]
 
 
+def is_packaged(row: Mapping[str, Any]) -> bool:
+    """True for rows of the packaged networks, one step of the sampler."""
+    about = tuple(row[name] for name in ("dataset", "system", "size", "augmentation"))
+    return about in _packaged_kinds() and not row["adversarial_epsilon"] and row["steps"] == 1
+
+
+@functools.cache
+def _packaged_kinds() -> set[tuple]:
+    """Data set, network, size and augmentation of each packaged file."""
+    configs = {name: open_weights(name).metadata["config"] for name in SHA256}
+    return {
+        (name, config["model"]["name"], config["data"]["image_size"], augmentation_of(config))
+        for name, config in configs.items()
+    }
+
+
+def is_of_page(row: Mapping[str, Any]) -> bool:
+    """True for rows of the networks that the page compares: the packaged ones, and the U-Nets trained like them."""
+    return is_packaged(row) or row["system"] == "unet"
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
@@ -252,7 +277,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             write_rows(given.output, RULES, rows)
             dataset = new[0]["dataset"]
             own = [row for row in rows if row["dataset"] == dataset]
-            draw_robustness(given.output.with_name(f"{given.output.stem}_{dataset}.png"), own)
+            shown = [row for row in own if is_of_page(row)] or own  # of a set of yours all networks
+            draw_robustness(given.output.with_name(f"{given.output.stem}_{dataset}.png"), shown)
     return 0
 
 

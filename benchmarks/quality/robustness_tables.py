@@ -1,18 +1,15 @@
 """The tables of docs/results/robustness.json, as `benchmarks.render` puts them into the pages."""
 
-import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.quality.adversary import EPSILONS
 from benchmarks.quality.corruptions import CORRUPTIONS, MIDDLE, SEVERITIES
-from benchmarks.quality.robustness import RUN
-from benchmarks.quality.runs import augmentation_of, with_augmentation
+from benchmarks.quality.robustness import RUN, is_of_page, is_packaged
+from benchmarks.quality.runs import with_augmentation
 from benchmarks.result_file import identity, read_rows
 from benchmarks.tables import Columns, Row, table
-from ddim_jax.checkpoints.weights import open_weights
-from ddim_jax.pretrained import SHA256
 
 _STRONG = 4
 _ABOUT: Columns = {"images": "{dataset}", "network": with_augmentation, "input size": "{size}", "n": "{n}"}
@@ -23,18 +20,21 @@ _SCORES: Columns = {
     "doubt": "{doubt_mean:.3f}",
 }
 _CHANGED: Columns = {"change": "{change}"} | _SCORES
-_CHANGED |= {"Spearman's rho, doubt and Dice": "{doubt_correlation:.2f}", "flagged": "{flagged:.0%}"}
+_CHANGED |= {
+    "Spearman's rho, doubt and Dice": "{doubt_correlation:.2f}",
+    "flagged": lambda row: f"{row['flagged']:.0%}" if _flags(row) else "",
+}
 
 
 def robustness(root: Path) -> str:
     """Corruptions at middle severity, of the packaged networks and the U-Nets, from docs/results/robustness.json."""
-    shown = [row for row in _rows(root) if _of_page(row) and _corrupted(row) and row["severity"] in (0, MIDDLE)]
+    shown = [row for row in _rows(root) if is_of_page(row) and _corrupted(row) and row["severity"] in (0, MIDDLE)]
     return table(_ABOUT | _CHANGED, shown)
 
 
 def robustness_severities(root: Path) -> str:
     """Dice and doubt of the packaged networks at every severity."""
-    rows = [row for row in _rows(root) if _packaged(row) and _corrupted(row)]
+    rows = [row for row in _rows(root) if is_packaged(row) and _corrupted(row)]
 
     def cell(row: Row, severity: int) -> str:
         found = _beside(rows, row, change=row["change"], severity=severity)
@@ -47,7 +47,7 @@ def robustness_severities(root: Path) -> str:
 
 def robustness_attacks(root: Path) -> str:
     """PGD on the packaged networks and the U-Nets."""
-    shown = [row for row in _rows(root) if _of_page(row) and row["change"] == "pgd"]
+    shown = [row for row in _rows(root) if is_of_page(row) and row["change"] == "pgd"]
     return table(_ABOUT | {"largest change": "{severity}/255"} | _SCORES | {"doubt, clean": "{doubt_clean:.3f}"}, shown)
 
 
@@ -84,6 +84,11 @@ def robustness_adversarial(root: Path) -> str:
     return table(columns, shown)
 
 
+def _flags(row: Row) -> bool:
+    """True for the packaged networks: others were calibrated before their references saw noise, on the same images."""
+    return is_packaged(row) and row["flagged"] is not None
+
+
 def _adversarial_images(row: Row) -> str:
     if not row["adversarial_epsilon"]:
         return "none"
@@ -104,22 +109,3 @@ def _beside(rows: Sequence[Row], row: Row, **wanted: Any) -> Row:
 
 def _corrupted(row: Row) -> bool:
     return row["change"] == "none" or row["change"] in CORRUPTIONS
-
-
-def _packaged(row: Row) -> bool:
-    about = tuple(row[name] for name in ("dataset", "system", "size", "augmentation"))
-    return about in _packaged_kinds() and not row["adversarial_epsilon"] and row["steps"] == 1
-
-
-@functools.cache
-def _packaged_kinds() -> set[tuple]:
-    """Data set, network, size and augmentation of each packaged file."""
-    configs = {name: open_weights(name).metadata["config"] for name in SHA256}
-    return {
-        (name, config["model"]["name"], config["data"]["image_size"], augmentation_of(config))
-        for name, config in configs.items()
-    }
-
-
-def _of_page(row: Row) -> bool:
-    return _packaged(row) or row["system"] == "unet"
