@@ -247,7 +247,8 @@ def refuse_unused(config: Mapping[str, Any]) -> None:
         section, field = name.split(".")
         value, default = value_at(config, name), own.get(section, {}).get(field, SCHEMA[section][field].default)
         if value != default:
-            raise ConfigError(f"{name} is {value} and {reason}, so it does nothing; leave {name} at {default}")
+            change = f"change that, or leave {name} at {default}"
+            raise ConfigError(f"{name} is {value} and {reason}, so it does nothing; {change}")
 
 
 def _unused(config: Mapping[str, Any]) -> dict[str, str]:

@@ -191,8 +191,8 @@ class SamplingOptions:
 
         The size is "model", or "tiles" for a network trained on crops, and the seed 0 unless given, the threshold that
         of protocol and ensemble. "off" is no bound on x_0. An eta with samplers that have none, and an eta or a bound
-        for a network that works in one pass, do nothing: they are the default of the class, and another value than
-        that and the checkpoint's is refused.
+        for a network that works in one pass, do nothing: they stay the checkpoint's, with which its calibration was
+        made, and another value than that and the default of the class is refused.
 
         Raises:
           InputError: a value is out of range, or cannot work with the checkpoint; the message names it.
@@ -231,7 +231,7 @@ class SamplingOptions:
                 expected = "off" if default is None else default
                 reason = f"the sampler {sampler} has none" if sampler else _ONE_PASS
                 raise InputError(f"{name} is {values[name]!r}; expected {expected}: {reason}")
-            values[name] = default
+            values[name] = defaults[name]
         if values["threshold"] is None:
             labels = Labels.from_config(config["data"])
             values["threshold"] = ensemble_threshold(PROTOCOLS[values["protocol"]], values["ensemble"], labels)

@@ -19,7 +19,8 @@ _COLOURS = {"x0": "#0072B2", "v": "#009E73", "noise": "#D55E00"}
 _DICES = (0.0, 0.2, 0.4, 0.6, 0.7, 0.8, 0.85, 0.9, 0.92, 0.94, 0.95, 0.96, 0.97, 0.98, 0.99)
 _MARKERS = {"ddim": "o", "dpm++": "^", "ddpm": "s"}
 _ROBUST_LINE = (
-    "system", "augmentation", "size", "adversarial_epsilon", "adversarial_share", "train_steps", "steps",
+    "system", "augmentation", "size", "adversarial_epsilon", "adversarial_share", "interpolated", "train_steps",
+    "steps",
 )  # fmt: skip
 _LINES = ("-", "--", ":")
 """For the numbers of samples, from the most to the fewest."""
@@ -207,6 +208,8 @@ def _robust_name(row: Row) -> str:
     if row["adversarial_epsilon"]:
         share = "" if row["adversarial_share"] == 1 else f"{row['adversarial_share']:.0%} of them "
         trained = f", {share}attacked with {row['adversarial_epsilon'] * 255:.2g}/255"
+    if row["interpolated"] != 1:
+        trained += f", weights {row['interpolated']:g} of the way"
     return (
         f"{row['system']}, {row['augmentation']}, {row['size']} x {row['size']}, "
         f"{row['train_steps']} steps of training{trained}; {row['steps']} of the sampler"

@@ -231,7 +231,7 @@ def rows_of(
 def is_packaged(row: Mapping[str, Any]) -> bool:
     """True for rows of the packaged networks, one step of the sampler."""
     about = tuple(row[name] for name in ("dataset", "system", "size", "augmentation"))
-    return about in _packaged_kinds() and not row["adversarial_epsilon"] and row["steps"] == 1
+    return about in _packaged_kinds() and not row["adversarial_epsilon"] and row["interpolated"] == row["steps"] == 1
 
 
 @functools.cache
@@ -273,7 +273,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for ckpt in given.ckpt:
             chosen = given.data_root, given.count, given.attacked
             new = rows_of(ckpt, *chosen, {"steps": given.steps}, lambda line: print(line, flush=True), begun)
-            rows = merged(read_rows(given.output), [row | machine for row in new], IDENTITY)
+            earlier = [{"interpolated": 1.0} | row for row in read_rows(given.output)]  # of files without it
+            rows = merged(earlier, [row | machine for row in new], IDENTITY)
             write_rows(given.output, RULES, rows)
             dataset = new[0]["dataset"]
             own = [row for row in rows if row["dataset"] == dataset]

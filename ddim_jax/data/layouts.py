@@ -10,7 +10,10 @@ from ddim_jax.imageio.images import reader_of
 from ddim_jax.registry import READERS
 from ddim_jax.runtime.values import quantity
 
-_NNUNET = "This is nnU-Net's layout: link imagesTr as images, labelsTr as masks, and drop _0000 from the images' names"
+_NNUNET = (
+    "This is nnU-Net's layout: link each file of imagesTr into images without _0000 in its name, and labelsTr as masks"
+)
+_CHANNEL = "The images have nnU-Net's _0000 in their names; drop it, or link each file without it"
 
 
 def advice_on_folder(root: Path, wanted: Sequence[str]) -> str:
@@ -32,7 +35,7 @@ def advice_on_files(images: Iterable[tuple[str, Path]], masks: Iterable[tuple[st
     of_images = {same_name(name): file for name, file in images}
     alone = {key: name for name, _ in masks if (key := same_name(name)) not in of_images}
     if any(f"{key}_0000" in of_images for key in alone):
-        return [_NNUNET]
+        return [_CHANNEL]
     dicom = READERS.get("dicom")
     series = Counter(name.rpartition("/")[0] for name, file in of_images.items() if reader_of(file) is dicom)
     if found := [key for key in alone if series[key]]:

@@ -128,11 +128,11 @@ def shared_pictures(facts: Mapping[str, Mapping[str, PairFacts]]) -> str:
     return shared_in_words(len(shared), " = ".join(f"{name} of {split}" for split, name in shared[0].items()))
 
 
-def shared_in_words(number: int, example: str = "") -> str:
-    """One line on so many images that are in more than one split."""
+def shared_in_words(number: int, example: str = "", of_folder: bool = True) -> str:
+    """One line on so many images that are in more than one split; only that of a folder stands in a splits.csv."""
     return (
         f"{quantity(number, 'image is', 'images are')} in more than one split{example and ', such as '}{example}: "
-        "scores there are too good. Leave one of each out, or give both one group in splits.csv"
+        f"scores there are too good. Leave one of each out{', or give both one group in splits.csv' * of_folder}"
     )
 
 

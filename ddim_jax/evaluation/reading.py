@@ -14,6 +14,7 @@ from ddim_jax.data.sources import data_error
 from ddim_jax.imageio.foregrounds import describe_foregrounds, noting
 from ddim_jax.imageio.label_maps import UnnamedValuesError
 from ddim_jax.labels import Labels
+from ddim_jax.preprocessing import resize_mask
 from ddim_jax.runtime.errors import DataError
 from ddim_jax.runtime.values import quantity
 
@@ -40,6 +41,7 @@ def read_all(
     bar: Progress,
     labels: Labels,
     resized_to: int | None = None,
+    scored_at: int | None = None,
     trained_on: Collection[str] | None = None,
 ) -> Pictures:
     """Reads every pair.
@@ -51,6 +53,7 @@ def read_all(
       bar: shows how far it is.
       labels: the classes.
       resized_to: the size that the network works at; None where nothing is resized.
+      scored_at: the size to which masks are resized before they are scored; None where they are not.
       trained_on: the digests of the images of the training (`image_digest`); None where they are not known.
 
     Raises:
@@ -67,7 +70,8 @@ def read_all(
         except DataError:
             check_source(source, labels=labels)  # names all that cannot be read
             raise
-        if not labels.valid(example.mask).any():
+        scored = example.mask if scored_at is None else resize_mask(example.mask, (scored_at, scored_at))
+        if not labels.valid(scored).any():
             ignored.append(example.id)
         unknown += example.pixel_mm is None
         if trained_on and image_digest(example.image).hexdigest() in trained_on:

@@ -136,8 +136,9 @@ def _read(work: EvaluationPlan, bar: Progress) -> Pictures:
     """Reads all images; those that were trained on are told of, and not calibrated on."""
     trained_on = None if work.of_folds or work.split == "train" else _trained_on(work.first)
     resized_to = work.first.image_size if work.options.size == "model" else None
+    scored_at = resized_to if work.resolution == "model" else None
     try:
-        pictures = read_all(work.subset, bar, work.first.labels, resized_to, trained_on)
+        pictures = read_all(work.subset, bar, work.first.labels, resized_to, scored_at, trained_on)
     except UnnamedValuesError as error:
         labels = work.first.labels
         classes = f"{', '.join(labels.class_names)} ({labels.as_config()['labels'] or 'one, by its level'})"

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+_FAR = 1024  # times the range from 0: there float32 loses levels
 _SHARE = 0.5  # per cent of the values at either end that may be out of range: noise, metal, a text
 
 
@@ -24,7 +25,9 @@ def window_of(low: float, high: float) -> tuple[float, float]:
 
 def linear(values: np.ndarray, low: float, high: float) -> np.ndarray:
     """uint8 of the same shape: 0 at `low` and below and for NaN, 255 at `high` and above."""
-    # What float32 does not hold is subtracted before it is rounded.
-    exact = np.float64 if values.dtype.itemsize > (4 if values.dtype.kind == "f" else 2) else np.float32
+    wide = values.dtype.itemsize > (4 if values.dtype.kind == "f" else 2)
+    if values.dtype.kind == "f":  # where float32 is enough it stays, so that images of earlier runs are the same
+        wide = wide and max(abs(low), abs(high)) > _FAR * (high - low)
+    exact = np.float64 if wide else np.float32
     scaled = (values.astype(exact) - exact(low)) * exact(255 / max(high - low, 1e-12))
     return np.round(np.clip(np.nan_to_num(scaled, nan=0.0), 0, 255)).astype(np.uint8)

@@ -83,7 +83,7 @@ def sample_images(
     Args:
       process: as `ddim_jax.models.create_process` makes it.
       apply: the network, (params, noisy_mask, image, t) -> prediction, or (params, image) -> mask without diffusion; if
-        it has a method `encode` (`ddim_jax.models.Network`), that is called once for each orientation.
+        it `encodes` (`ddim_jax.models.Network`), the image is encoded once for each orientation.
       params: its weights.
       images: uint8 [B, h, w, 3].
       seed: uint32 [], of the noise.

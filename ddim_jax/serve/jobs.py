@@ -20,6 +20,7 @@ from typing import Any
 
 from absl import logging
 
+from ddim_jax.imageio.writers import WriterError
 from ddim_jax.runtime.process_folder import ProcessFolder
 from ddim_jax.serve.limits import Limits
 from ddim_jax.serve.refusals import Refusal, refusal_of
@@ -254,7 +255,8 @@ class Jobs:
 
 def fault(error: BaseException) -> Refusal:
     """Logs a fault of the program by its kind and place alone, for its message may hold what is in a file."""
-    error = error.__cause__ or error
+    if isinstance(error, WriterError) and error.__cause__:
+        error = error.__cause__
     places = [f"{Path(one.filename).name}:{one.lineno}" for one in traceback.extract_tb(error.__traceback__)]
     logging.error("a fault of the program: %s at %s", type(error).__name__, ", ".join(places[-4:]))
     return Refusal(500, "The program has a fault; the log of the server has its place.")

@@ -80,7 +80,7 @@ def announcements(run: Run, prepared: PreparedRun) -> Iterator[str]:
         else:  # which doctor cannot read
             digest, row = next(iter(shared.items()))
             example = f"{trained_on[digest]} of train = {run.data.validation.ids[row]} of val"
-            yield shared_in_words(len(shared), example)
+            yield shared_in_words(len(shared), example, of_folder=False)
     if several:
         yield f"what follows is of the {len(facts)} training images and {len(validated)} for validation of one process:"
     if unseen := unseen_classes({"val": validated}, run.labels):

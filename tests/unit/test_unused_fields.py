@@ -11,13 +11,18 @@ from ddim_jax.runtime.errors import ConfigError
 
 COSINE = tiny_config(lr_schedule="cosine")
 COSINE["diffusion"] |= {"noise_schedule": "cosine", "beta_end": 0.02}
-BETAS = "diffusion.noise_schedule is cosine, so it does nothing; leave diffusion.beta_"
+BETAS = "diffusion.noise_schedule is cosine, so it does nothing; change that, or leave diffusion.beta_"
 
 
 @pytest.mark.parametrize(
     ("field", "value", "base", "reason"),
     [
-        ("data.fold", 1, tiny_config(), "data.folds is not set, so it does nothing; leave data.fold at 0$"),
+        (
+            "data.fold",
+            1,
+            tiny_config(),
+            "data.folds is not set, so it does nothing; change that, or leave data.fold at 0$",
+        ),
         ("diffusion.beta_end", 0.03, COSINE, f"{BETAS}end at 0.02$"),
         ("diffusion.beta_start", 0.001, COSINE, f"{BETAS}start at 0.0001$"),
         ("sample.clip_x0", 1.0, unet_config(), "unet works in one pass, so .* at None$"),

@@ -110,6 +110,15 @@ def test_images_that_are_ignored_everywhere_are_named_and_refused(tmp_path):
     assert [line.strip() for line in named] == [*"abdefghijk", "... and 1 more"] and segmenter.calls == []
 
 
+def test_masks_that_are_ignored_once_they_are_resized_are_refused_before_the_network_runs(tmp_path):
+    segmenter, thin = FakeSegmenter({1: [estimates(1, 2, 0, 1)]}, labels=LABELS), np.full((64, 64), 255, np.uint8)
+    thin[33, 20:30] = 0  # between the places that 4 x 4 takes
+    source = MemorySource([Example("thin", np.zeros((64, 64, 3), np.uint8), thin)])
+    with pytest.raises(DataError, match="1 mask is ignored everywhere"):
+        evaluate(segmenter, source, tmp_path, split="test", figures=False, resolution="model")
+    assert segmenter.calls == []
+
+
 def test_an_image_without_a_pixel_that_counts_has_no_score():
     with pytest.raises(DataError, match="a: no pixel of its true mask counts, so there is nothing to score"):
         score_image("a", estimates(1, 2, 0, 1)[None], np.full((4, 4), 255, np.uint8), labels=LABELS)

@@ -17,3 +17,10 @@ def test_values_far_from_zero_keep_their_levels(kind):
 def test_one_value_and_what_is_no_number_are_black():
     np.testing.assert_array_equal(linear(np.array([7.0, np.nan]), 7, 7), [0, 0])
     assert window_of(7, 7) == (7.5, 1)
+
+
+def test_values_that_float32_holds_are_shown_as_before():
+    """Those of earlier runs, whose images are known by their pixels."""
+    rng = np.random.default_rng(0)
+    values = rng.integers(-1024, 3000, 50_000).astype(np.float64)
+    np.testing.assert_array_equal(linear(values, -160, 240), linear(values.astype(np.float32), -160, 240))

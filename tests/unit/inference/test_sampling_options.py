@@ -73,12 +73,12 @@ def test_eta_and_the_bound_come_from_the_config():
     assert bounds() == (0.5, 1.0)
     assert bounds(eta=1, clip_x0=0.25) == (1.0, 0.25)
     assert bounds(eta=0.0, clip_x0="off") == (0.0, None)
-    # An eta that a sampler does not have is recorded as none, the checkpoint's too.
-    none = (0.0, 1.0)
+    # An eta that a sampler does not have stays the checkpoint's, with which its calibration was made.
+    none = (0.5, 1.0)
     assert bounds(sampler="dpm++") == bounds(sampler="dpm++", eta=0.0) == bounds(sampler="dpm++", eta=0.5) == none
     with pytest.raises(InputError, match=r"eta is 0.7; expected 0.0: the sampler dpm\+\+ has none"):
         bounds(sampler="dpm++", eta=0.7)
-    assert create(config(sampler="ddpm", eta=0.7), sampler="dpm++").eta == 0.0
+    assert create(config(sampler="ddpm", eta=0.7), sampler="dpm++", eta=0.0).eta == 0.7
 
 
 def test_a_network_without_diffusion_takes_one_step_and_no_sampler():
@@ -95,7 +95,7 @@ def test_a_network_without_diffusion_takes_one_step_and_no_sampler():
         create(about, clip_x0=1.0)
     assert create(about, eta=0.0, clip_x0="off") == create(about)
     about["sample"] |= {"eta": 0.7, "clip_x0": 1.0}  # of an older run
-    assert (create(about).eta, create(about).clip_x0) == (0.0, None)
+    assert (create(about).eta, create(about).clip_x0) == (0.7, 1.0)
 
 
 def test_an_option_that_is_not_there_is_refused_by_name():
