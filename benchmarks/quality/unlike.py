@@ -4,8 +4,8 @@ python -m benchmarks.quality.unlike --ckpt CKPT --own FOLDER [--elsewhere FOLDER
 
 CKPT is calibrated; no network runs. FOLDER has images and masks: --own is the one that was trained on, --elsewhere
 holds images of the same structures from another source, --others of other structures; of a folder with a splits.csv
-its test split counts, else all. Noise, flat greys and the own images inverted or turned by a right angle are made
-here. Writes a row for each kind of images into docs/results/unlike.json; `python -m benchmarks.render` puts the table
+its test split counts, else all. Noise, flat greys and the own images inverted, turned by a right angle or with grey
+noise are made here. Writes a row for each kind of images into docs/results/unlike.json; `python -m benchmarks.render` puts the table
 into the pages.
 """
 
@@ -34,6 +34,8 @@ RULES = {
     "auroc": "the chance that one of these images is more unlike the calibration than one of the own test split",
 }
 _MADE = 20
+_GREY_NOISE = 0.05, 0.1, 0.2
+"""Standard deviations of 255 levels, the same in all channels of a pixel, as a radiograph has it."""
 
 
 def auroc(own: Sequence[float], others: Sequence[float]) -> float:
@@ -50,7 +52,17 @@ def made(own: Sequence[np.ndarray]) -> dict[str, list[np.ndarray]]:
         "flat": [np.full((64, 64, 3), level, np.uint8) for level in np.linspace(0, 255, _MADE).round()],
         "own, inverted": [255 - image for image in own],
         "own, turned": [np.rot90(image) for image in own],
+        **{
+            f"own, grey noise of {share:.0%}": [with_grey_noise(image, share, rng) for image in own]
+            for share in _GREY_NOISE
+        },
     }
+
+
+def with_grey_noise(image: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+    """The image uint8 [H, W, 3] with Gaussian noise of that standard deviation, of 255, alike in all channels."""
+    noise = rng.normal(0, 255 * share, image.shape[:2])[..., np.newaxis]
+    return (image + noise).round().clip(0, 255).astype(np.uint8)
 
 
 def rows_of(dataset: str, reference: Reference, pictures: dict[str, Iterable[np.ndarray]]) -> list[dict[str, Any]]:

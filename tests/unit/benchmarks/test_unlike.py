@@ -30,6 +30,12 @@ def test_auroc_counts_pairs():
     assert unlike.auroc([1, 2], [1, 2]) == 0.5 and unlike.auroc([1], [0]) == 0
 
 
+def test_grey_noise_by_hand():
+    grey = np.full((300, 300, 3), [100, 110, 120], np.uint8)
+    noisy = unlike.with_grey_noise(grey, 0.1, np.random.default_rng(0)).astype(float) - grey
+    assert noisy.std() == pytest.approx(25.5, rel=0.01) and (np.ptp(noisy, axis=-1) == 0).all()
+
+
 def test_rows_are_of_each_kind_and_replace_themselves(phantoms, tmp_path, monkeypatch):
     reference = fit_reference([describe_image(image) for image in phantoms[:30]])
 
@@ -50,7 +56,8 @@ def test_rows_are_of_each_kind_and_replace_themselves(phantoms, tmp_path, monkey
         assert unlike.main([str(one) for one in [*arguments, "--output", output]]) == 0
     rows = {row["pictures"]: row for row in read_rows(output)}
     kinds = ["own test split", "elsewhere", "skin", "noise", "flat", "own, inverted", "own, turned"]
-    assert list(rows) == kinds and len(read_rows(output)) == 7
+    kinds += [f"own, grey noise of {share}%" for share in (5, 10, 20)]
+    assert list(rows) == kinds and len(read_rows(output)) == 10
     assert rows["own test split"]["auroc"] is None and rows["own test split"]["n"] == 6
     for kind in ("skin", "noise", "flat"):
         assert (rows[kind]["share"], rows[kind]["auroc"]) == (1, 1)
