@@ -5,8 +5,8 @@ python -m benchmarks.quality.unlike --ckpt CKPT --own FOLDER [--elsewhere FOLDER
 CKPT is calibrated; no network runs. FOLDER has images and masks: --own is the one that was trained on, --elsewhere
 holds images of the same structures from another source, --others of other structures; of a folder with a splits.csv
 its test split counts, else all. Noise, flat greys and the own images inverted, turned by a right angle or with grey
-noise are made here. Writes a row for each kind of images into docs/results/unlike.json; `python -m benchmarks.render` puts the table
-into the pages.
+noise are made here. Writes a row for each kind of images into docs/results/unlike.json; `python -m benchmarks.render`
+puts the table into the pages.
 """
 
 import argparse

@@ -31,9 +31,9 @@ def test_auroc_counts_pairs():
 
 
 def test_grey_noise_by_hand():
-    grey = np.full((300, 300, 3), [100, 110, 120], np.uint8)
-    noisy = unlike.with_grey_noise(grey, 0.1, np.random.default_rng(0)).astype(float) - grey
-    assert noisy.std() == pytest.approx(25.5, rel=0.01) and (np.ptp(noisy, axis=-1) == 0).all()
+    grey = np.full((300, 300, 3), [126, 128, 130], np.uint8)
+    noisy = unlike.with_grey_noise(grey, 0.05, np.random.default_rng(0)).astype(float) - grey
+    assert noisy.std() == pytest.approx(12.75, rel=0.01) and (np.ptp(noisy, axis=-1) == 0).all()
 
 
 def test_rows_are_of_each_kind_and_replace_themselves(phantoms, tmp_path, monkeypatch):
