@@ -1,15 +1,29 @@
-"""The times of a training step and of an image of a config's network beside another's."""
+"""The times of a training step and of an image of a config's network beside another's.
 
+python -m benchmarks.quality.costs [--systems NAME...] [--sizes N...]
+
+times the networks of configs/folder.py in turns with the small U-Net, and that with itself, and writes
+docs/results/costs.json; `python -m benchmarks.render` puts the table into the pages. A machine with nothing else to do
+takes three minutes.
+"""
+
+import argparse
 import statistics
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.machine import network_of
+from benchmarks.machine import ROOT, measured_on, network_of
+from benchmarks.result_file import read_rows, write_rows
+from benchmarks.tables import measured_at, table
+from configs import folder
+from ddim_jax.config import resolve_config
 from ddim_jax.data import Augmentation
 from ddim_jax.inference.segmentation import sample_image
 from ddim_jax.labels import Labels
@@ -22,6 +36,13 @@ from ddim_jax.training.state import create_state
 from ddim_jax.training.step import make_train_step
 
 _CALLS = 5
+OUTPUT = ROOT / "docs" / "results" / "costs.json"
+RULES = {
+    "train_step": "median time of a training step by that of the small U-Net in the same turns, compiled before",
+    "image": "of an image with its samples, on the device, by that of the U-Net",
+    "repeats": f"turns, of {_CALLS} calls each; who is first alternates",
+}
+_REFERENCE = "unet"
 
 
 def training_step(config: Mapping[str, Any]) -> Callable[[], None] | None:
@@ -99,7 +120,60 @@ def ratio(mine: Callable[[], None] | None, other: Callable[[], None] | None, rep
     return of_mine / of_other
 
 
+def rows_of(systems: Sequence[str], sizes: Sequence[int], repeats: int) -> Iterator[dict[str, Any]]:
+    """A row for each network and size, with its ratios to the U-Net."""
+    for size in sizes:
+        for system in systems:
+            mine, other = (_config(name, size) for name in (system, _REFERENCE))
+            yield {
+                "system": system,
+                "size": size,
+                "train_step": ratio(training_step(mine), training_step(other), repeats),
+                "image": ratio(evaluation(mine), evaluation(other), repeats),
+                "repeats": repeats,
+            } | measured_on()
+
+
+def costs(root: Path) -> str:
+    """The table of docs/results/costs.json."""
+    rows = read_rows(root / "docs" / "results" / OUTPUT.name)
+    columns = {
+        "network": "`{system}`",
+        "input size": "{size}",
+        "training step, by the U-Net's": "{train_step:.2f}",
+        "image, by the U-Net's": "{image:.2f}",
+    }
+    return table(columns, rows) + measured_at(rows) if rows else "Not yet measured.\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    systems = ["trunk_ddim", "lightweight_ddim", _REFERENCE]
+    parser.add_argument("--systems", nargs="+", default=systems, metavar="NAME", help=f"default: {' '.join(systems)}")
+    parser.add_argument("--sizes", nargs="+", type=int, default=[64, 128], metavar="N", help="default: 64 128")
+    parser.add_argument("--repeats", type=int, default=15, metavar="N", help="turns (%(default)s)")
+    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help="docs/results/costs.json")
+    given = parser.parse_args(arguments)
+    rows = []
+    for row in rows_of(given.systems, given.sizes, given.repeats):
+        print(f"{row['system']}, {row['size']}: {row['train_step']:.3f}, {row['image']:.3f}", flush=True)
+        rows.append(row)
+        write_rows(given.output, RULES, rows)
+    return 0
+
+
+def _config(system: str, size: int) -> dict[str, Any]:
+    config = folder.get_config()
+    config.model.name, config.data.image_size = system, size
+    return resolve_config(config)
+
+
 def _network(config: Mapping[str, Any]) -> tuple[Any, Any]:
     """The network of a resolved config, and its process."""
     model = network_of(config)
     return model, create_process(model, config["diffusion"], Labels.from_config(config["data"]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,8 +1,11 @@
 """Times of a config's network: which step is timed, and the ratio against hand computation."""
 
+import json
+
 import pytest
 
 from benchmarks.quality import costs
+from benchmarks.render import rendered
 from configs import folder
 from ddim_jax.config import resolve_config
 
@@ -58,3 +61,27 @@ def test_what_is_not_timed_has_no_ratio(field):
     assert costs.ratio(print, None, 3) is None and costs.ratio(None, print, 3) is None
     if field == "data__crop":
         assert costs.evaluation(config) is None
+
+
+def test_rows_and_table(tmp_path, monkeypatch, capsys):
+    asked = []
+
+    def ratio(mine, other, repeats):
+        asked.append((mine, other, repeats))
+        return 1.25 if mine[1] == "trunk_ddim" else 0.984
+
+    monkeypatch.setattr(costs, "ratio", ratio)
+    for kind in ("training_step", "evaluation"):
+        monkeypatch.setattr(costs, kind, lambda config, kind=kind: (kind, config["model"]["name"]))
+    output = tmp_path / "docs/results/costs.json"
+    output.parent.mkdir(parents=True)
+    arguments = ["--systems", "trunk_ddim", "unet", "--sizes", "32", "--repeats", "7", "--output", str(output)]
+    assert costs.main(arguments) == 0 and capsys.readouterr().out.startswith("trunk_ddim, 32: 1.250, 1.250\n")
+    assert asked[:2] == [((kind, "trunk_ddim"), (kind, "unet"), 7) for kind in ("training_step", "evaluation")]
+    rows = json.loads(output.read_text())["rows"]
+    assert [(row["system"], row["size"], row["image"]) for row in rows] == [
+        ("trunk_ddim", 32, 1.25),
+        ("unet", 32, 0.984),
+    ]
+    page = rendered("<!-- table: costs -->\n<!-- end -->\n", tmp_path)
+    assert "| `trunk_ddim` | 32 | 1.25 | 1.25 |\n| `unet` | 32 | 0.98 | 0.98 |" in page
