@@ -4,7 +4,7 @@ python -m benchmarks.quality.costs [--systems NAME...] [--sizes N...]
 
 times the networks of configs/folder.py in turns with the small U-Net, and that with itself, and writes
 docs/results/costs.json; `python -m benchmarks.render` puts the table into the pages. A machine with nothing else to do
-takes three minutes.
+takes six minutes.
 """
 
 import argparse
@@ -152,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     systems = ["trunk_ddim", "lightweight_ddim", _REFERENCE]
     parser.add_argument("--systems", nargs="+", default=systems, metavar="NAME", help=f"default: {' '.join(systems)}")
     parser.add_argument("--sizes", nargs="+", type=int, default=[64, 128], metavar="N", help="default: 64 128")
-    parser.add_argument("--repeats", type=int, default=15, metavar="N", help="turns (%(default)s)")
+    parser.add_argument("--repeats", type=int, default=41, metavar="N", help="turns (%(default)s)")
     parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help="docs/results/costs.json")
     given = parser.parse_args(arguments)
     rows = []
