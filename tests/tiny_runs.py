@@ -1,5 +1,6 @@
 """Runs of seconds: a network of one level on images of 16 x 16 pixels."""
 
+import copy
 import functools
 import json
 from pathlib import Path
@@ -14,6 +15,8 @@ from ddim_jax.training.optimiser import create_optimiser, learning_rate_schedule
 from ddim_jax.training.state import create_state
 
 SIZE, BATCH = 16, 8
+ABSENT = object()
+"""Given to `changed`: the field is not there."""
 CONFIG_FILE = """
 from configs import base
 
@@ -198,3 +201,17 @@ def metric_lines(workdir):
 
 def losses(workdir):
     return {line["step"]: line["loss"] for line in metric_lines(workdir) if "loss" in line}
+
+
+def changed(field, value, base=None):
+    """`base`, or the tiny config, with another value in one field."""
+    config = copy.deepcopy(base or tiny_config())
+    *sections, name = field.split(".")
+    place = config
+    for section in sections:
+        place = place[section]
+    if value is ABSENT:
+        del place[name]
+    else:
+        place[name] = value
+    return config

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_config import ABSENT, changed
-from tiny_runs import tiny_config
+from tiny_runs import ABSENT, changed, tiny_config
 
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.checkpoints.manifest import write_manifest

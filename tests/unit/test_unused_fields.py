@@ -3,8 +3,7 @@
 import copy
 
 import pytest
-from test_config import changed
-from tiny_runs import tiny_config, unet_config
+from tiny_runs import changed, tiny_config, unet_config
 
 from ddim_jax.config import check_config, differences, refuse_unused
 from ddim_jax.runtime.errors import ConfigError

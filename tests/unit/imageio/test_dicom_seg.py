@@ -63,10 +63,15 @@ def test_probabilities_come_back_to_eight_bits(stack, tmp_path):
         read_mask(path)
 
 
+def two_segments(folder):
+    """One image, a mask of both classes, and the DICOM-SEG of it."""
+    ct_slice(folder / "a.dcm", np.zeros((4, 4)))
+    stack, masks = open_stack([folder / "a.dcm"]), np.array([[[0, 1, 2, 2]] * 4], np.uint8)
+    return stack, masks, written(folder / "s.dcm", masks, stack, TWO)
+
+
 def test_segments_are_found_by_name_or_number_or_refused(tmp_path):
-    ct_slice(tmp_path / "a.dcm", np.zeros((4, 4)))
-    stack, masks = open_stack([tmp_path / "a.dcm"]), np.array([[[0, 1, 2, 2]] * 4], np.uint8)
-    path = written(tmp_path / "s.dcm", masks, stack, TWO)
+    stack, masks, path = two_segments(tmp_path)
     np.testing.assert_array_equal(read_mask(path, TWO), masks[0])
     # Names come first: these numbers are of another order.
     np.testing.assert_array_equal(read_mask(path, Labels.create({"heart": 1, "lung": 2})), [[0, 2, 1, 1]] * 4)
@@ -148,9 +153,7 @@ def test_frames_without_a_reference_go_by_the_nearest_place(apart, is_same, tmp_
 
 def test_segments_of_one_image_need_no_reference(tmp_path):
     """The frames of two segments lie a ten-thousandth of a millimetre apart."""
-    ct_slice(tmp_path / "a.dcm", np.zeros((4, 4)))
-    stack, masks = open_stack([tmp_path / "a.dcm"]), np.array([[[0, 1, 2, 2]] * 4], np.uint8)
-    path = written(tmp_path / "s.dcm", masks, stack, TWO)
+    stack, masks, path = two_segments(tmp_path)
     dataset = pydicom.dcmread(path)
     for group, height in zip(dataset.PerFrameFunctionalGroupsSequence, (0.00495, 0.00505), strict=True):
         del group.DerivationImageSequence

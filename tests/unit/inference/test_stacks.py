@@ -18,7 +18,6 @@ from segmenters import picture, red_segmenter
 from ddim_jax.imageio.images import read_mask
 from ddim_jax.inference import segment_files, stream
 from ddim_jax.inference.index import Index
-from ddim_jax.inference.jobs import plan_jobs
 from ddim_jax.labels import Labels
 from ddim_jax.runtime.errors import InputError
 
@@ -276,63 +275,12 @@ def test_what_a_writer_cannot_do_is_refused_before_any_work(series, out, tmp_pat
     assert not out.exists()
 
 
-def test_a_folder_of_dicom_files_without_a_picture_is_refused_with_their_kinds(tmp_path):
-    (tmp_path / "in").mkdir()
-    for name in ("rtdose.dcm", "reportsi.dcm", "test-SR.dcm"):
-        shutil.copy(bundled(name), tmp_path / "in")
-    message = r"none of the 3 DICOM files holds an image \(DICOM, a dose 1, DICOM, a report 2\)"
-    with pytest.raises(InputError, match=message):
-        plan_jobs(tmp_path / "in", tmp_path / "out")
-
-
 def test_files_of_a_series_without_a_position_are_told_of(tmp_path, out, caplog):
     for number in (1, 2):
         ct_slice(tmp_path / f"in{number}.dcm", np.zeros((4, 4)), number=number, ImagePositionPatient=None)
     with caplog.at_level("WARNING", logger="absl"):
         assert run([tmp_path / "*.dcm"], out, save=("mask",)).done == 2
     assert "2 files of 1 DICOM series have no position in the patient" in caplog.text
-
-
-def test_series_are_named_by_their_folder_or_their_first_file(tmp_path):
-    ct_series(tmp_path / "in/a", count=2)
-    ct_series(tmp_path / "in/b", count=2, series="1.2.3")
-    for number in (1, 2):  # a second series in one folder
-        ct_slice(
-            tmp_path / f"in/b/z{number}.dcm", np.zeros((4, 4)), place=(0, 0, number), number=number, series="1.2.4"
-        )
-    ct_slice(tmp_path / "in/report.dcm", np.zeros((4, 4)), Modality="SR")
-    plan = plan_jobs(tmp_path / "in", tmp_path / "out")
-    assert [(job.name, len(job.files)) for job in plan.jobs] == [("a", 2), ("b/IM001", 2), ("b/z1", 2)]
-    assert plan.passed_over == {"DICOM, a report": 1}
-    (job,) = plan_jobs(tmp_path / "in/a", tmp_path / "out").jobs
-    assert (job.name, job.source) == ("a", str(tmp_path / "in/a"))
-    (job,) = plan_jobs(tmp_path / "in/a/IM001", tmp_path / "out").jobs
-    assert (job.name, job.files) == ("IM001", (str(tmp_path / "in/a/IM001"),))
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        ("study", "study/ser"),
-        ("study/ser", "study"),
-        ("study/ser", "study/ser/*"),
-        ("study/ser", "study/ser"),
-        ("study/ser/IM002", "study"),  # a file by itself, and of the series that the folder holds
-    ],
-)
-def test_a_series_that_several_inputs_find_is_one(tmp_path, monkeypatch, given):
-    ct_series(tmp_path / "study/ser", count=3)
-    monkeypatch.chdir(tmp_path)
-    (job,) = plan_jobs(given, "out").jobs
-    assert (job.name, job.source) == ("ser", str(tmp_path / "study/ser"))
-    assert sorted(job.slices) == [str(tmp_path / f"study/ser/IM{number:03d}") for number in (1, 2, 3)]
-
-
-def test_a_slice_that_several_inputs_find_is_no_series(tmp_path):
-    file = ct_slice(tmp_path / "in.dcm", np.zeros((4, 4)))
-    for given in ([f"{tmp_path}/*.dcm", f"{tmp_path}/in*"], [tmp_path, f"{tmp_path}/*.dcm", file]):
-        (job,) = plan_jobs(given, tmp_path / "out").jobs
-        assert (job.name, job.files, job.slices) == ("in", (str(file),), ())
 
 
 def test_a_run_that_is_stopped_leaves_no_half_source(series, out, monkeypatch):
