@@ -12,7 +12,7 @@ from ddim_jax.config import resolve_config
 
 def config_of(system="trunk_ddim", **fields):
     config = folder.get_config()
-    config.model.name, config.data.image_size = system, 32
+    config.model.name, config.data.image_size = system, 64
     for field, value in fields.items():
         section, name = field.split("__")
         config[section][name] = value
@@ -56,7 +56,7 @@ def test_the_step_that_is_timed_is_the_one_that_the_config_trains_with(monkeypat
 
 @pytest.mark.parametrize("field", ["data__crop", "data__unlabelled"])
 def test_what_is_not_timed_has_no_ratio(field):
-    config = config_of(**{field: 32 if field == "data__crop" else "somewhere"})
+    config = config_of(**{field: 64 if field == "data__crop" else "somewhere"})
     assert costs.training_step(config) is None
     assert costs.ratio(print, None, 3) is None and costs.ratio(None, print, 3) is None
     if field == "data__crop":
@@ -75,13 +75,13 @@ def test_rows_and_table(tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(costs, kind, lambda config, kind=kind: (kind, config["model"]["name"]))
     output = tmp_path / "docs/results/costs.json"
     output.parent.mkdir(parents=True)
-    arguments = ["--systems", "trunk_ddim", "unet", "--sizes", "32", "--repeats", "7", "--output", str(output)]
-    assert costs.main(arguments) == 0 and capsys.readouterr().out.startswith("trunk_ddim, 32: 1.250, 1.250\n")
+    arguments = ["--systems", "trunk_ddim", "unet", "--sizes", "64", "--repeats", "7", "--output", str(output)]
+    assert costs.main(arguments) == 0 and capsys.readouterr().out.startswith("trunk_ddim, 64: 1.250, 1.250\n")
     assert asked[:2] == [((kind, "trunk_ddim"), (kind, "unet"), 7) for kind in ("training_step", "evaluation")]
     rows = json.loads(output.read_text())["rows"]
     assert [(row["system"], row["size"], row["image"]) for row in rows] == [
-        ("trunk_ddim", 32, 1.25),
-        ("unet", 32, 0.984),
+        ("trunk_ddim", 64, 1.25),
+        ("unet", 64, 0.984),
     ]
     page = rendered("<!-- table: costs -->\n<!-- end -->\n", tmp_path)
-    assert "| `trunk_ddim` | 32 | 1.25 | 1.25 |\n| `unet` | 32 | 0.98 | 0.98 |" in page
+    assert "| `trunk_ddim` | 64 | 1.25 | 1.25 |\n| `unet` | 64 | 0.98 | 0.98 |" in page
