@@ -25,10 +25,12 @@ from benchmarks.machine import ROOT, measured_on
 from benchmarks.quality.adversary import EPSILONS, PGD_RESTARTS, PGD_STEPS, attacks
 from benchmarks.quality.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from benchmarks.quality.figures import draw_robustness
+from benchmarks.quality.rows import check_groups
 from benchmarks.quality.runs import augmentation_of
 from benchmarks.result_file import merged, read_rows, write_rows
 from ddim_jax.checkpoints.weights import open_weights
 from ddim_jax.data import Example
+from ddim_jax.data.sources import groups_of
 from ddim_jax.evaluation import open_split
 from ddim_jax.evaluation.plan import choose_images
 from ddim_jax.evaluation.summary import rank_correlation
@@ -189,7 +191,8 @@ def rows_of(
       say: called with lines of progress.
 
     Raises:
-      InputError: the checkpoint or its images cannot be used, or it works on images of any size.
+      InputError: the checkpoint or its images cannot be used, or these are of fewer groups; or it works on images of
+        any size.
     """
     network, share = load_network(ckpt, "best", None), 1.0
     if begun is not None:
@@ -202,7 +205,9 @@ def rows_of(
             f"{ckpt} segments at the size {options.size!r}; expected 'model', since attacks are made there"
         )
     source, split = open_split(segmenter, None, data_root)
-    examples = [source[row] for row in choose_images(len(source), count)]
+    chosen = choose_images(len(source), count)
+    check_groups(len(chosen), len({groups_of(source)[row] for row in chosen}), source.name)
+    examples = [source[row] for row in chosen]
     say(f"{ckpt}: {len(examples)} of {len(source)} images of {source.name}, {split}")
     about = {
         "dataset": source.name,

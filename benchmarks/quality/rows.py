@@ -1,6 +1,7 @@
 """The rows of Table 1, from the files that its runs leave: what they took, and the scores of single images."""
 
 import csv
+import json
 import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -9,6 +10,7 @@ from typing import Any
 
 from benchmarks.result_file import identity
 from ddim_jax.metrics import bootstrap_interval
+from ddim_jax.runtime.errors import InputError
 
 Row = Mapping[str, Any]
 IDENTITY = ("system", "dataset", "networks", "size", "device", "budget_s", "seed", "protocol")
@@ -109,8 +111,27 @@ def read_per_image(evaluation: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def check_groups(images: int, groups: int, place: Any) -> None:
+    """Refuses images that are not drawn one by one, of which the intervals of differences here would be too narrow.
+
+    Raises:
+      InputError: there are fewer groups than images.
+    """
+    if groups < images:
+        raise InputError(
+            f"{place}: {images} images of {groups} groups (patients, folders, volumes); expected one image of each "
+            "group, since the intervals of this comparison draw single images"
+        )
+
+
 def scores_of_images(evaluation: Path, column: str = "dice") -> dict[str, float]:
-    """A column of the per_image.csv of an evaluation's folder, by the image's id."""
+    """A column of the per_image.csv of an evaluation's folder, by the image's id.
+
+    Raises:
+      InputError: the images are of fewer groups.
+    """
+    metrics = json.loads((evaluation / "metrics.json").read_text(encoding="utf-8"))
+    check_groups(metrics["images"], metrics.get("groups", metrics["images"]), evaluation)  # earlier files lack it
     return {line["id"]: float(line[column]) for line in read_per_image(evaluation)}
 
 
@@ -124,6 +145,9 @@ def picture_scores(row: Row, workdir: Path) -> dict[str, float] | None:
 
     None where `workdir` does not hold them: no such run, or an evaluation that gives another mean (of other images,
     or of other settings).
+
+    Raises:
+      InputError: as `scores_of_images`.
     """
     evaluation = run_folder(workdir, row) / "evaluation" / "test"
     if not (evaluation / "per_image.csv").exists():

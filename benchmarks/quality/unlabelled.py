@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import ROOT, measured_on
+from benchmarks.quality.ablation import gain_of
+from benchmarks.quality.rows import scores_of_images
 from benchmarks.quality.runs import read_lines, run_resumable
 from benchmarks.quality.trainings import add_training_arguments, folder_config_of, train_to_end
 from benchmarks.result_file import add_row, identity, read_rows
@@ -41,6 +43,8 @@ RULES = {
     "row": f"{FEW}: that many labelled images alone; {MORE}: the rest of the training split without masks beside "
     f"them; {BEFORE}: the few, after pretrain_steps of denoising on the rest; {ALL}: the whole split with masks",
     "dice_mean": "test split, protocol mean, at each image's own size; dice_ci is a 95% bootstrap over the images",
+    "gain": f"the mean difference in Dice from the row {FEW} of the same seed, image by image; gain_ci: 95% percentile "
+    "bootstrap over the images; null: it is that row, or that one is not there",
     "dice_val": "validation split at the training size, of the checkpoint that it picked",
     "train_cpu_seconds": "processor time of all threads, pre-training included; null: a part was there already",
 }
@@ -94,14 +98,16 @@ def row_of(row: str, given: argparse.Namespace, seed: int) -> dict[str, Any]:
     """Trains and scores one row.
 
     Raises:
-      InputError: there are not more training images than are to keep their masks.
+      InputError: there are not more training images than are to keep their masks, or the test images are of groups.
       KeyboardInterrupt: as `benchmarks.quality.trainings.train_to_end`.
     """
     pictures = len(load_dataset("folder", "train", root=given.data, read_only=True))
     if not 1 <= given.labels < pictures:
         raise InputError(f"--labels is {given.labels}; expected 1 to below the {pictures} training images of --data")
     few, others = copied(given.data, given.labels, seed, given.workdir)
-    run = few.parent / f"{given.system}_{row.replace(' ', '_')}_{given.size}_{given.steps}"
+    run, of_few = (
+        few.parent / f"{given.system}_{name.replace(' ', '_')}_{given.size}_{given.steps}" for name in (row, FEW)
+    )
     config, is_new, began = config_of(row, given, few, others, seed), True, time.process_time()
     if row == BEFORE:
         run = run.with_name(f"{run.name}_{given.pretrain_steps}")
@@ -113,6 +119,8 @@ def row_of(row: str, given: argparse.Namespace, seed: int) -> dict[str, Any]:
     metrics, _ = evaluate_checkpoint(run, "test", output_dir=run / "test", resolution="native")
     scores = metrics["protocols"]["mean"]["per_image"]
     dice = scores["dice"]
+    is_paired = row != FEW and (of_few / "test").exists()
+    gain = gain_of([[scores_of_images(one / "test")] for one in (of_few, run)], of=1) if is_paired else {}
     return {
         "dataset": given.data.resolve().name,
         "system": given.system,
@@ -128,6 +136,8 @@ def row_of(row: str, given: argparse.Namespace, seed: int) -> dict[str, Any]:
         "n": metrics["images"],
         "dice_mean": dice["mean"],
         "dice_ci": [dice["low"], dice["high"]],
+        "gain": gain.get("gain"),
+        "gain_ci": gain.get("gain_ci"),
         "recall_mean": scores["recall"]["mean"],
         "precision_mean": scores["precision"]["mean"],
         "train_cpu_seconds": seconds,

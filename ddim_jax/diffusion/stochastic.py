@@ -29,9 +29,11 @@ class StochasticProcess(DirectProcess):
     draws are inside the logarithm, so one draw that explains the mask is enough.
 
     Attributes:
+      loss: None; the loss is not one of `ddim_jax.registry.LOSSES`.
       draws: of the logits for each example of the loss.
     """
 
+    loss: None = dataclasses.field(default=None, init=False)
     draws: int = 20
     uses_noise: ClassVar[bool] = True
 

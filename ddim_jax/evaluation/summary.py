@@ -88,9 +88,8 @@ _RULES = {
     "doubt": (
         "1 - (2 sum p m + 1) / (sum p + sum m + 1), p the mean of the samples' probabilities, m the mask "
         "of the protocol 'mean' and the ensemble, at the working size (whatever the resolution): how much of Dice "
-        "the mask is expected to miss; with a calibration made before, its odds are multiplied by doubt.odds, at "
-        "which the doubt of the calibration's masks with a pixel was what they missed, on average, and that of an "
-        "empty mask is raised by doubt.of_empty"
+        "the mask is expected to miss; with a calibration made before, corrected by its doubt "
+        "(docs/how-to/read_the_uncertainty.md)"
     ),
     "risk_coverage": (
         "images removed one by one, most doubtful first (equal doubts: the mean over all orders), and the mean Dice of "

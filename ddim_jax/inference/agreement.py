@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ddim_jax.inference.processes import Process
-from ddim_jax.ops.environment import warn_if_changed
 from ddim_jax.runtime.atomic import write_json
+from ddim_jax.runtime.environment import warn_if_changed
 from ddim_jax.runtime.errors import InputError
 
 SETTINGS = "settings.json"
@@ -62,7 +62,7 @@ def agree_on_settings(path: Path, settings: Mapping[str, Any], records: Sequence
         raise InputError(
             f"{path.parent} holds results of other settings: {'; '.join(differences)}. Use another output folder"
         )
-    warn_if_changed(there.get("surroundings"), os.fspath(path.parent), settings.get("surroundings"))
+    warn_if_changed(there.get("surroundings"), os.fspath(path.parent), settings.get("surroundings", {}))
 
 
 def agree_on_work(path: Path, work: Mapping[str, Any], process: Process, alone: bool) -> None:

@@ -6,8 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ddim_jax.aggregation import PROTOCOLS, ensemble_probability, ensemble_threshold, threshold_mask
+from ddim_jax.diffusion import DirectProcess
 from ddim_jax.labels import Labels
 from ddim_jax.metrics import overlaps
+from ddim_jax.models import model_spec
 from ddim_jax.preprocessing import resize_unit_map
 from ddim_jax.registry import ENSEMBLES
 from ddim_jax.sampling_options import SamplingOptions
@@ -39,6 +41,11 @@ def why_no_opinions(config: Mapping[str, Any], training_data: Mapping[str, Any],
       training_data: what it says of the images that it was trained on.
       options: checked.
     """
+    name = config["model"]["name"]
+    process = model_spec(name).process
+    one_pass = issubclass(process, DirectProcess)
+    if one_pass and not process.uses_noise:
+        return f"{name} gives one mask of an image, whatever the noise: train a denoiser or stochastic_unet"
     data, reasons = config["data"], []
     annotators = training_data.get("annotators")
     if annotators is None and data["name"] == "folder":  # a checkpoint of before that was written down
@@ -47,7 +54,7 @@ def why_no_opinions(config: Mapping[str, Any], training_data: Mapping[str, Any],
         reasons.append("it was trained on one mask of each image (data.annotators)")
     if config["diffusion"].get("loss") == "bce_dice":
         reasons.append("diffusion.loss=bce_dice favours the likeliest mask")
-    if options.steps == 1:
+    if options.steps == 1 and not one_pass:
         reasons.append("one step gives a mean of masks: --sampler ddpm with 20 steps or more")
     return "; ".join(reasons)
 

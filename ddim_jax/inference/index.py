@@ -57,7 +57,7 @@ class Index:
     Args:
       folder: the output folder; made where it does not exist.
       settings: what all results of the folder have in common; "checkpoint" is written down but not compared,
-        and of other "surroundings" (`ddim_jax.ops.environment`) a warning is given.
+        and of other "surroundings" (`ddim_jax.runtime.environment`) a warning is given.
       process: which one of several this is.
       work: what all processes have to be given alike, since each does a share of it, by the names of the arguments.
 

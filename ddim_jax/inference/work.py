@@ -19,8 +19,9 @@ from ddim_jax.inference.ownership import refuse_shared_folders
 from ddim_jax.inference.processes import Process
 from ddim_jax.inference.segmenter import Segmenter
 from ddim_jax.inference.writing import writing_context
-from ddim_jax.ops.environment import environment
+from ddim_jax.ops.cpu_kernels import loaded_digest
 from ddim_jax.registry import READERS, WRITERS
+from ddim_jax.runtime.environment import environment
 from ddim_jax.runtime.errors import InputError
 from ddim_jax.runtime.remote import local_path
 from ddim_jax.sampling_options import SamplingOptions
@@ -111,7 +112,8 @@ def plan_work(
     settings = {"checkpoint": context.checkpoint, "weights": context.weights, "step": context.step}
     settings |= options.as_dict()
     settings |= {
-        "surroundings": environment() | ({} if jax.default_backend() == "cpu" else {"batch_size": str(batch_size)})
+        "surroundings": environment(loaded_digest())
+        | ({} if jax.default_backend() == "cpu" else {"batch_size": str(batch_size)})
     }
     # The masks are the same without: a folder that knows of none is one of a run that was not calibrated.
     settings |= {} if context.calibration is None else {"calibration": context.calibration.digest()}

@@ -11,6 +11,7 @@ from ddim_jax.labels import Labels
 from ddim_jax.runtime.values import is_number
 
 _RANGE = 0.01, 100.0
+_RANGE_OF_EMPTY = 1e-12, 1.0  # the pixels expected in a large image are the odds: up to a million of them
 
 
 def soft_dice_uncertainty(probability: np.ndarray, mask: np.ndarray) -> float:
@@ -50,42 +51,50 @@ def soft_dice_uncertainty(probability: np.ndarray, mask: np.ndarray) -> float:
 
 
 class DoubtScale(NamedTuple):
-    """The two corrections that make the doubt right on average, fitted to images that were not trained on.
+    """The corrections that make the doubt right on average, fitted to images that were not trained on.
 
     Attributes:
       odds: the factor of the odds d / (1 - d) of the doubt d about a mask that has a pixel (`scale_doubt`).
       of_empty: for each class the chance that an empty mask is wrong for a reason that its probability does not show.
         Where the network is wrongly certain that there is nothing, only how often that happens can say so.
+      odds_of_empty: for each class the factor of the odds of the doubt about an empty mask, at most 1. Where a little
+        probability everywhere adds up to many pixels, the doubt is large though there is nothing.
     """
 
     odds: float
     of_empty: tuple[float, ...]
+    odds_of_empty: tuple[float, ...]
 
     def of_image(self, doubts: Sequence[float], drawn: Sequence[bool]) -> float:
-        """The doubt about a mask, the mean over its classes: scaled, or of an empty one 1 - (1 - of_empty) (1 - d).
+        """The doubt about a mask, the mean over its classes: d scaled, and of an empty one 1 - (1 - of_empty) (1 - d).
 
         Args:
           doubts: for each class, as the network has it (`ddim_jax.metrics.class_doubts`).
           drawn: for each class, if its mask has a pixel.
         """
-        doubts = np.asarray(doubts, np.float64)
-        empty = 1 - (1 - np.asarray(self.of_empty)) * (1 - doubts)
-        return float(np.where(drawn, scale_doubt(doubts, self.odds), empty).mean())
+        scaled = _scaled(np.asarray(doubts, np.float64), np.where(drawn, self.odds, self.odds_of_empty))
+        return float((1 - (1 - np.where(drawn, 0.0, self.of_empty)) * (1 - scaled)).mean())
 
     def as_record(self, labels: Labels) -> dict[str, Any]:
-        """The scale as `calibration.json` and `metrics.json` have it, `of_empty` by the names of the classes."""
-        return {"odds": self.odds, "of_empty": dict(zip(labels.class_names, self.of_empty, strict=True))}
+        """The scale as `calibration.json` and `metrics.json` have it, for empty masks by the names of classes."""
+        of_classes = {"of_empty": self.of_empty, "odds_of_empty": self.odds_of_empty}
+        return {"odds": self.odds} | {
+            name: dict(zip(labels.class_names, values, strict=True)) for name, values in of_classes.items()
+        }
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any], labels: Labels) -> "DoubtScale":
-        """The scale of `as_record`.
+        """The scale of `as_record`; without `odds_of_empty`, as earlier versions wrote it, these are 1.
 
         Raises:
           KeyError, TypeError, ValueError: the record is none.
         """
-        found = cls(record["odds"], tuple(record["of_empty"][name] for name in labels.class_names))
-        numbers = all(is_number(value) for value in (found.odds, *found.of_empty))
-        if not numbers or not 0 < found.odds < math.inf or not all(0 <= value <= 1 for value in found.of_empty):
+        of_empty, factors = record["of_empty"], record.get("odds_of_empty", dict.fromkeys(labels.class_names, 1.0))
+        found = cls(record["odds"], *(tuple(one[name] for name in labels.class_names) for one in (of_empty, factors)))
+        numbers = all(is_number(value) for value in (found.odds, *found.of_empty, *found.odds_of_empty))
+        if not numbers or not all(0 < value < math.inf for value in (found.odds, *found.odds_of_empty)):
+            raise ValueError("no scale of a doubt")
+        if not all(0 <= value <= 1 for value in found.of_empty):
             raise ValueError("no scale of a doubt")
         return found
 
@@ -100,15 +109,20 @@ def scale_doubt(doubt: ArrayLike, odds: float) -> np.ndarray:
     """
     doubt = check_unit_interval("doubt", doubt)
     check_factor("odds", odds)
-    return odds * doubt / (1 + (odds - 1) * doubt)
+    return _scaled(doubt, odds)
+
+
+def _scaled(doubt: np.ndarray, odds: ArrayLike) -> np.ndarray:
+    return odds * doubt / (1 - doubt + odds * doubt)
 
 
 def fit_doubt(doubts: ArrayLike, drawn: ArrayLike, missed: ArrayLike) -> DoubtScale:
-    """The scale at which masks that have a pixel are doubted as much, on average, as they miss of Dice.
+    """The scale at which masks are doubted as much, on average, as they miss of Dice.
 
-    Of the n empty masks of a class, w of them wrong, the average doubt becomes (w + 1) / (n + 2) (Laplace's rule of
-    succession), or stays what it is where that is larger. They take no part in `odds`: of many that are right, the
-    prior alone adds up to an image's whole doubt, which the others would have to make good.
+    Masks that have a pixel share one factor. Of the n empty masks of a class, w of them wrong, doubted by m on average,
+    the mean doubt becomes (w + min(m, 1/2)) / (n + 1): the rate of a Jeffreys prior, which does not by itself raise the
+    doubt of a network that is sure. Larger doubt is lowered by `odds_of_empty`, smaller raised by `of_empty`, which is
+    a half where no mask was empty.
 
     Args:
       doubts: about the mask of each class of each image, as the network has it, [N, K] in [0, 1].
@@ -122,25 +136,36 @@ def fit_doubt(doubts: ArrayLike, drawn: ArrayLike, missed: ArrayLike) -> DoubtSc
     Raises:
       ValueError: a doubt, or what is missed, is not in [0, 1].
     """
-    from scipy.optimize import brentq  # not at the head: few need it, and it takes long to import
-
     doubts, missed = check_unit_interval("doubts", doubts), check_unit_interval("missed", missed)
     drawn = np.asarray(drawn, bool)
-    empty = (~drawn).sum(axis=0)
-    wrong = (~drawn & (missed > 0)).sum(axis=0)
-    sure = np.where(empty > 0, (1 - doubts).sum(axis=0, where=~drawn) / np.maximum(empty, 1), 1.0)
-    right = (empty - wrong + 1) / (empty + 2)
-    of_empty = tuple((1 - np.minimum(right / np.maximum(sure, right), 1)).tolist())
-    if not drawn.any():
-        return DoubtScale(1.0, of_empty)
+    classes = zip(doubts.T, drawn.T, missed.T, strict=True)
+    of_empty, odds_of_empty = zip(*(_fit_empty(own[~has], lost[~has]) for own, has, lost in classes), strict=True)
+    odds = _fit_odds(doubts[drawn], missed[drawn].mean(), _RANGE) if drawn.any() else 1.0
+    return DoubtScale(odds, of_empty, odds_of_empty)
+
+
+def _fit_empty(doubts: np.ndarray, missed: np.ndarray) -> tuple[float, float]:
+    """`of_empty` and `odds_of_empty` of the empty masks of a class."""
+    if not doubts.size:
+        return 0.5, 1.0
+    own = doubts.mean()
+    expected = (np.count_nonzero(missed) + min(own, 0.5)) / (doubts.size + 1)
+    if expected < own:
+        return 0.0, _fit_odds(doubts, expected, _RANGE_OF_EMPTY)
+    return float(1 - (1 - expected) / (1 - own)) if own < 1 else 0.0, 1.0
+
+
+def _fit_odds(doubts: np.ndarray, mean: float, limits: tuple[float, float]) -> float:
+    """The factor of the odds at which the doubts have this mean, or the limit that comes closer."""
+    from scipy.optimize import brentq  # not at the head: few need it, and it takes long to import
 
     def difference(log_odds: float) -> float:
-        return float((scale_doubt(doubts[drawn], np.exp(log_odds)) - missed[drawn]).mean())
+        return float(_scaled(doubts, np.exp(log_odds)).mean() - mean)
 
-    low, high = np.log(_RANGE)
+    low, high = np.log(limits)
     if difference(low) >= 0 or difference(high) <= 0:
-        return DoubtScale(_RANGE[0] if difference(low) >= 0 else _RANGE[1], of_empty)
-    return DoubtScale(float(np.exp(brentq(difference, low, high))), of_empty)
+        return limits[0] if difference(low) >= 0 else limits[1]
+    return float(np.exp(brentq(difference, low, high)))
 
 
 def check_unit_interval(name: str, values: ArrayLike) -> np.ndarray:

@@ -14,7 +14,8 @@ from jax.sharding import Mesh
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.config import differences, saved_config, total_steps
 from ddim_jax.fields import fields_of, value_at
-from ddim_jax.ops.environment import environment, warn_if_changed
+from ddim_jax.ops.cpu_kernels import loaded_digest
+from ddim_jax.runtime.environment import environment, warn_if_changed
 from ddim_jax.runtime.errors import CheckpointError, ConfigError
 from ddim_jax.runtime.processes import as_first
 from ddim_jax.runtime.values import is_whole
@@ -43,8 +44,8 @@ def find_checkpoint(store: CheckpointStore, config: Mapping[str, Any], workdir: 
 
 
 def training_environment() -> dict[str, str]:
-    """`ddim_jax.ops.environment`, and the number of devices, over which the gradients of a batch are added up."""
-    return environment() | {"devices": str(jax.device_count())}
+    """`ddim_jax.runtime.environment`, and the number of devices, over which the gradients of a batch are added up."""
+    return environment(loaded_digest()) | {"devices": str(jax.device_count())}
 
 
 def as_begun(config: Mapping[str, Any], store: CheckpointStore, step: int) -> dict[str, Any]:

@@ -103,6 +103,7 @@ def test_a_row_pairs_pictures_and_seeds(tmp_path, monkeypatch):
         if change:  # in another order: images are paired by name
             lines.reverse()
         (output_dir / "per_image.csv").write_text("id,dice\n" + "".join(lines))
+        (output_dir / "metrics.json").write_text('{"images": 2, "groups": 2}')
         return {"protocols": {"mean": {"per_image": {"dice": {"mean": values[0]}}}}}, None
 
     monkeypatch.setattr(trainings, "train", fake_train)

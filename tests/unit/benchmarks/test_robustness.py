@@ -241,6 +241,14 @@ def test_only_networks_of_one_size_are_attacked(checkpoint, monkeypatch, capsys)
     assert "segments at the size 'tiles'; expected 'model'" in capsys.readouterr().err
 
 
+def test_images_of_fewer_groups_are_refused(checkpoint, capsys):
+    _, folder = checkpoint
+    (folder / "splits.csv").write_text("stem,split,group\n" + "".join(f"{n},test,{n // 2}\n" for n in range(5)))
+    with pytest.raises(SystemExit):
+        robustness.main(["--ckpt", "run", "--data-root", str(folder)])
+    assert "red: 5 images of 3 groups (patients, folders, volumes); expected one" in capsys.readouterr().err
+
+
 def test_figures_of_a_row_by_hand():
     clean = [robustness.Judged(dice, 0.1, 0.0, None) for dice in (0.9, 0.8, 1.0, 0.9)]
     changed = [

@@ -1,5 +1,6 @@
 """The arithmetic of Table 1 against numbers worked out by hand, and scores on equal images from folders made here."""
 
+import json
 import statistics
 
 import pytest
@@ -15,6 +16,7 @@ from benchmarks.quality.rows import (
 )
 from benchmarks.result_file import merged
 from ddim_jax.metrics import bootstrap_interval
+from ddim_jax.runtime.errors import InputError
 
 ABOUT = {
     "system": "unet",
@@ -121,14 +123,15 @@ def test_a_new_row_takes_the_place_of_the_one_it_repeats():
 DICE = {"a": 0.1, "b": 0.4, "c": 0.7, "d": 1.0}
 
 
-def leave_run(workdir, system, dice, protocol="mean", settings="abc", **fields):
-    """The per_image.csv of a run, and its row."""
+def leave_run(workdir, system, dice, protocol="mean", settings="abc", groups=None, **fields):
+    """The files of a run's evaluation, and its row."""
     folder = workdir / "lungs" / f"{system}-64-360s-seed0-{settings}" / "evaluation" / "test"
     folder.mkdir(parents=True)
     lines = [f"{name},{value}" for name, value in dice.items()]
     (folder / "per_image.csv").write_text(
         "\n".join([f"id,{'' if protocol == 'mean' else protocol + '_'}dice", *lines]) + "\n"
     )
+    (folder / "metrics.json").write_text(json.dumps({"images": len(dice), "groups": groups or len(dice)}))
     row = {"system": system, "dataset": "lungs", "networks": "small", "size": 64, "device": "a machine"}
     row |= {"budget_s": 360.0, "seed": 0, "protocol": protocol, "settings": settings}
     return row | {"n": len(dice), "n_in_split": 4, "dice_mean": statistics.fmean(dice.values())} | fields
@@ -192,3 +195,9 @@ def test_scores_of_another_evaluation_are_not_those_of_the_row(tmp_path):
     assert picture_scores(row, tmp_path) == DICE
     for change in ({"n": 3}, {"dice_mean": 0.6}, {"settings": "new"}, {"seed": 1}):
         assert picture_scores(row | change, tmp_path) is None
+
+
+def test_images_of_fewer_groups_are_not_compared(tmp_path):
+    rows = [leave_run(tmp_path, name, DICE, groups=3) for name in ("lightweight_ddim", "unet")]
+    with pytest.raises(InputError, match=r"test: 4 images of 3 groups \(patients, folders, volumes\); expected one"):
+        leads(rows, tmp_path)

@@ -39,6 +39,7 @@ def evaluated(tmp_path, monkeypatch):
         output_dir.mkdir(parents=True)
         with open(output_dir / "per_image.csv", "w", newline="") as file:
             csv.writer(file).writerows([FIELDS, *PICTURES])
+        (output_dir / "metrics.json").write_text('{"images": 1, "groups": 1}')
         return metrics(coverage=0.9 if split == "test" else None), output_dir
 
     monkeypatch.setattr(transfer, "evaluate_checkpoint", fake)
@@ -88,6 +89,7 @@ def test_gain_of_runs_over_others_is_of_the_same_pictures_and_seeds(tmp_path, mo
         rows = [(name, value, 1, 1) for name, value in zip("pq", dice[run.name], strict=True)]
         with open(output_dir / "per_image.csv", "w", newline="") as file:
             csv.writer(file).writerows([FIELDS, *(rows if run.name[0] == "a" else reversed(rows))])
+        (output_dir / "metrics.json").write_text('{"images": 2, "groups": 2}')
         return metrics(coverage=0.9), output_dir
 
     monkeypatch.setattr(transfer, "evaluate_checkpoint", fake)

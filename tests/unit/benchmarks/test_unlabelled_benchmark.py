@@ -126,6 +126,11 @@ def test_each_row_is_trained_on_its_own_pictures(data, tmp_path, monkeypatch):
 
     def fake_evaluate(run, split, *, output_dir, resolution):
         assert (split, resolution) == ("test", "native")
+        output_dir.mkdir(exist_ok=True)
+        of_picture = [0.7, 0.8, 0.75] if "_few_and_" in run.name else [0.65, 0.6, 0.55]
+        lines = [f"{name},{one}\n" for name, one in zip(SPLITS["test"], of_picture, strict=True)]
+        (output_dir / "per_image.csv").write_text("id,dice\n" + "".join(lines))
+        (output_dir / "metrics.json").write_text('{"images": 3, "groups": 3}')
         dice = {"mean": 0.75, "low": 0.7, "high": 0.8}
         scores = {"dice": dice, "recall": {"mean": 0.6}, "precision": {"mean": 0.9}}
         return {"step": 8, "images": 3, "protocols": {"mean": {"per_image": scores}}}, None
@@ -163,6 +168,9 @@ def test_each_row_is_trained_on_its_own_pictures(data, tmp_path, monkeypatch):
     expected = {"pictures": 6, "labelled": 2, "step": 8, "dice_val": 0.7, "dice_mean": 0.75, "dice_ci": [0.7, 0.8]}
     expected |= {"recall_mean": 0.6, "precision_mean": 0.9}
     assert all(expected.items() <= row.items() and row["train_cpu_seconds"] is not None for row in found)
+    assert (found[0]["gain"], found[0]["gain_ci"], found[3]["gain"]) == (None, None, 0)
+    assert found[1]["gain"] == pytest.approx(0.15)  # .05, .2, .2
+    assert found[1]["gain_ci"] == pytest.approx([0.05, 0.2])
     assert benchmark.main([*fixed, "--rows", "few"]) == 0  # it is there: how long it took is not known
     assert read_rows(tmp_path / "o.json")[0]["train_cpu_seconds"] is None
 

@@ -103,7 +103,7 @@ def test_a_common_factor_explains_two_masks_that_a_mean_cannot():
 def test_a_sample_is_a_function_of_its_noise():
     model = create_model("stochastic_unet", preset="small", base_channels=8, channel_multipliers=(1,), rank=3)
     process = create_process(model, {})
-    assert isinstance(process, StochasticProcess)
+    assert isinstance(process, StochasticProcess) and process.loss is None  # none of LOSSES
     image = jnp.ones((2, 4, 4, 3)) * 0.1
     given, variables = jax.jit(model.init_with_output)(jax.random.key(0), image)
     params = variables["params"]

@@ -90,7 +90,7 @@ def test_the_doubt_of_a_mask_does_not_depend_on_what_the_truth_ignores():
     """A mask that lies where nobody annotated is no empty one."""
     samples = np.array([rows(0.8, 0.8, -0.8, -0.8)], np.float32)
     truth = TOP_HALF * 0
-    scale, labels = DoubtScale(2.0, (0.9,)), Labels.create({"lung": 1}, ignore=255)
+    scale, labels = DoubtScale(2.0, (0.9,), (1.0,)), Labels.create({"lung": 1}, ignore=255)
     known = score_image("a", samples, truth, labels=labels, doubt_scale=scale)
     ignored = score_image("a", samples, np.where(TOP_HALF, np.uint8(IGNORED), truth), labels=labels, doubt_scale=scale)
     assert ignored.statements[0].area == 0 and ignored.drawn == known.drawn == [True]

@@ -25,7 +25,8 @@ from ddim_jax.runtime.errors import InputError
 from ddim_jax.sampling_options import SamplingOptions
 
 ABOUT = {"dataset": "lungs", "split": "val", "images": 40, "ids_sha256": "0" * 64}
-TWICE, DAMAGED = DoubtScale(2.0, (0.2,)), "it is damaged"
+TWICE, DAMAGED = DoubtScale(2.0, (0.2,), (1.0,)), "it is damaged"
+ODDS_OF_NONE = '{"odds": 1, "of_empty": {"foreground": 0.5}, "odds_of_empty": {"foreground": 0}}'
 CALIBRATED = Calibrated(0.9, (Quantiles(area=10.0, dice=5.0),), 1.5, ABOUT)
 
 
@@ -263,6 +264,7 @@ def test_other_weights_have_no_bounds(segmenter):
         (lambda text: text.replace('"doubt": null', '"doubt": {"odds": -1, "of_empty": {"foreground": 0.5}}'), DAMAGED),
         (lambda text: text.replace('"doubt": null', '"doubt": {"odds": 1, "of_empty": {"foreground": 2}}'), DAMAGED),
         (lambda text: text.replace('"doubt": null', '"doubt": {"odds": 1, "of_empty": {}}'), DAMAGED),
+        (lambda text: text.replace('"doubt": null', f'"doubt": {ODDS_OF_NONE}'), DAMAGED),
         (lambda text: text.replace('"temperature": ', '"temperature": -'), "it is damaged"),
         (lambda text: text.replace("foreground", "lung"), "it is damaged"),
         (lambda text: text.replace('"about": {', '"about": 1, "x": {'), "it is damaged"),

@@ -114,8 +114,9 @@ def test_the_file_has_a_page_for_each_with_its_weight(tmp_path, labels):
 
 
 def test_what_gives_one_mask_and_noise_is_told_why():
-    def why(steps=20, loss="mse", name="folder", annotators=(), recorded=None):
-        config = {"data": {"name": name, "annotators": annotators}, "diffusion": {"loss": loss}}
+    def why(steps=20, loss="mse", name="folder", annotators=(), recorded=None, model="trunk_ddim"):
+        data = {"name": name, "annotators": annotators}
+        config = {"model": {"name": model}, "data": data, "diffusion": {"loss": loss}}
         return why_no_opinions(
             config, {} if recorded is None else {"annotators": recorded}, replace(OPTIONS, steps=steps)
         )
@@ -126,6 +127,10 @@ def test_what_gives_one_mask_and_noise_is_told_why():
     assert why().startswith("it was trained on one mask") and ";" not in why()
     assert why(annotators=["a", "b"], steps=1).startswith("one step gives a mean")
     assert why(annotators=["a", "b"], loss="bce_dice").startswith("diffusion.loss=bce_dice")
+    # Of the networks in one pass one draws whole masks, and the other has no noise.
+    assert why(annotators=["a", "b"], steps=1, loss=None, model="stochastic_unet") == ""
+    assert why(steps=1, loss=None, model="stochastic_unet").startswith("it was trained on one mask")
+    assert why(steps=1, loss="bce_dice", model="unet").startswith("unet gives one mask")
 
 
 def test_a_writer_that_needs_hypotheses_is_told_why_there_are_none(tmp_path, monkeypatch, caplog):

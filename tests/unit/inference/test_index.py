@@ -16,7 +16,7 @@ from index_records import ONE, SETTINGS, add, files, open_index, text
 from ddim_jax.inference.index import Index
 from ddim_jax.inference.jobs import Job
 from ddim_jax.inference.processes import Process
-from ddim_jax.ops.environment import environment
+from ddim_jax.runtime.environment import environment
 from ddim_jax.runtime.errors import InputError
 
 
@@ -112,9 +112,9 @@ def test_nothing_is_rewritten_where_nothing_was_done(tmp_path):
 
 @pytest.mark.attack("16.7")
 def test_other_versions_or_flags_are_told_and_not_refused(tmp_path, caplog):
-    Index(tmp_path, SETTINGS | {"surroundings": environment() | {"jaxlib": "0.1"}}, Process()).close()
+    Index(tmp_path, SETTINGS | {"surroundings": environment(None) | {"jaxlib": "0.1"}}, Process()).close()
     assert caplog.text == ""
-    Index(tmp_path, SETTINGS | {"surroundings": environment()}, Process()).close()
+    Index(tmp_path, SETTINGS | {"surroundings": environment(None)}, Process()).close()
     assert f"{tmp_path}: jaxlib was 0.1, is " in caplog.text
     assert json.loads((tmp_path / "settings.json").read_text())["surroundings"]["jaxlib"] == "0.1"
 

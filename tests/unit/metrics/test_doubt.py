@@ -3,7 +3,7 @@ import pytest
 from scipy import ndimage
 
 from ddim_jax.labels import Labels
-from ddim_jax.metrics import DoubtScale, fit_doubt, scale_doubt, soft_dice_uncertainty
+from ddim_jax.metrics import DoubtScale, fit_doubt, risk_coverage, scale_doubt, soft_dice_uncertainty
 
 
 def disc(radius=6, side=32):
@@ -74,31 +74,66 @@ def test_empty_masks_are_doubted_as_often_as_they_were_wrong_by_hand():
     drawn[:3, 0], missed[:3, 0] = False, [0, 1, 1]
     doubts = np.full((5, 2), 0.25)
     scale = fit_doubt(doubts, drawn, missed)
-    # Of the 3/5 a doubt of its own of 1/4 leaves 1 - (1 - 3/5) / (1 - 1/4) to be made good.
-    assert scale.of_empty == pytest.approx((7 / 15, 1 / 2))
+    # (2 + 1/4) / (3 + 1) = 9/16, of which a doubt of its own of 1/4 leaves 1 - (1 - 9/16) / (1 - 1/4) to be made good.
+    assert scale.of_empty == pytest.approx((5 / 12, 1 / 2)) and scale.odds_of_empty == (1, 1)
     assert scale.odds == pytest.approx(3.0)  # 1 to 3 becomes 1 to 1
-    assert scale.of_image([0.25, 0.25], [False, True]) == pytest.approx((3 / 5 + 0.5) / 2)
-    # A certain one that is not drawn, and one that is.
-    assert scale.of_image([0.0, 0.25], [False, True]) == pytest.approx((7 / 15 + 0.5) / 2)
-    assert scale.of_image([0.5, 0.0], [False, True]) == pytest.approx((1 - 8 / 15 * 0.5) / 2)
+    assert scale.of_image([0.25, 0.25], [False, True]) == pytest.approx((9 / 16 + 0.5) / 2)
+    # A certain one that is not drawn, and one that is; and one of the class that was never empty.
+    assert scale.of_image([0.0, 0.25], [False, True]) == pytest.approx((5 / 12 + 0.5) / 2)
+    assert scale.of_image([0.5, 0.0], [False, True]) == pytest.approx((1 - 7 / 12 * 0.5) / 2)
+    assert scale.of_image([0.0, 0.5], [True, False]) == pytest.approx(0.75 / 2)
     doubts[:3, 0] = [0.0, 0.1, 0.5]
     scale = fit_doubt(doubts, drawn, missed)
-    assert np.mean([scale.of_image([d, 0], [False, True]) * 2 for d in doubts[:3, 0]]) == pytest.approx(3 / 5)
-    # The network doubts them more than they are wrong, or wholly: nothing is to be made good.
-    for own in (0.9, 1.0):
-        doubts[:3, 0] = own
-        assert fit_doubt(doubts, drawn, missed).of_empty[0] == 0
+    assert np.mean([scale.of_image([d, 0], [False, True]) * 2 for d in doubts[:3, 0]]) == pytest.approx(2.2 / 4)
     labels = Labels.create({"lung": 1, "heart": 2})
     assert DoubtScale.from_record(scale.as_record(labels), labels) == scale
+    # A network that doubts them more than they are wrong counts as half an image: (2 + 1/2) / 4, odds of 5 to 3 for 9.
+    doubts[:3, 0] = 0.9
+    scale = fit_doubt(doubts, drawn, missed)
+    assert scale.of_empty[0] == 0 and scale.odds_of_empty == pytest.approx((5 / 27, 1))
+    assert scale.of_image([0.9, 0.0], [False, True]) == pytest.approx(5 / 8 / 2)
+    assert DoubtScale.from_record(scale.as_record(labels), labels) == scale
+    doubts[:3, 0] = 1.0  # no factor lowers that, and nothing raises it
+    assert fit_doubt(doubts, drawn, missed).of_image([1.0, 0.0], [False, True]) == 0.5
+
+
+def test_a_scale_of_an_earlier_version_judges_as_it_did():
+    record = {"odds": 2.0, "of_empty": {"foreground": 0.2}}
+    scale = DoubtScale.from_record(record, Labels())
+    assert scale == DoubtScale(2.0, (0.2,), (1.0,))
+    assert scale.of_image([0.5], [False]) == pytest.approx(0.6)
+    assert scale.of_image([0.5], [True]) == pytest.approx(2 / 3)
 
 
 def test_right_empty_masks_leave_the_doubt_of_the_others_as_it_is():
     doubts, drawn = np.full((100, 1), 0.001), np.zeros((100, 1), bool)
     doubts[:10], drawn[:10] = 0.1, True
     scale = fit_doubt(doubts, drawn, np.where(drawn, 0.1, 0.0))
-    assert scale.odds == pytest.approx(1.0) and scale.of_empty == pytest.approx([1 - (91 / 92) / 0.999])
+    # Ninety that are right: 0.001 / 91, to which the odds follow.
+    assert scale.odds == pytest.approx(1.0) and scale.of_empty == (0.0,)
+    assert scale.odds_of_empty == pytest.approx([0.999 / (91 - 0.001)])
     assert scale.of_image([0.1], [True]) == pytest.approx(0.1)
     assert fit_doubt(doubts, drawn & False, np.zeros((100, 1))).odds == 1
+
+
+@pytest.mark.parametrize("background", [1e-6, 1e-3, 4.0])
+@pytest.mark.parametrize("wrong", [0, 2])
+def test_calibration_of_drawn_and_empty_masks_keeps_what_the_doubt_sorts(background, wrong):
+    """Sixty masks with a pixel and forty without, of which the network expects few pixels or several."""
+    rng = np.random.default_rng(0)
+    drawn = np.arange(100) < 60
+    expected = background * rng.uniform(0.5, 1.5, 100)
+    expected[60 : 60 + wrong] *= 10
+    doubts = np.where(drawn, rng.uniform(0.02, 0.2, 100), expected / (expected + 1))
+    missed = np.where(drawn, np.clip(doubts / 2 * rng.uniform(0.7, 1.3, 100), 0, 1), 0.0)
+    missed[60 : 60 + wrong] = 1
+    scale = fit_doubt(doubts[:, None], drawn[:, None], missed[:, None])
+    after = [scale.of_image([doubt], [has]) for doubt, has in zip(doubts, drawn, strict=True)]
+    # The prior is at most half an image of 41, on the forty of a hundred.
+    assert np.mean(after) == pytest.approx(missed.mean(), abs=0.4 / 41)
+    assert risk_coverage(after, 1 - missed).gain > risk_coverage(doubts, 1 - missed).gain - 0.01
+    if background > 1:
+        assert doubts.mean() > 5 * np.mean(after) and risk_coverage(doubts, 1 - missed).gain < 0.8
 
 
 def test_the_doubt_becomes_what_is_missed_by_hand():
