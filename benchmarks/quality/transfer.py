@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks.machine import ROOT, provenance
 from benchmarks.quality.ablation import TOO_NARROW, gain_of
-from benchmarks.quality.rows import read_per_image, scores_of_images
+from benchmarks.quality.rows import area_interval, read_per_image, scores_of_images
 from benchmarks.quality.runs import augmentation_of, read_config, with_augmentation
 from benchmarks.result_file import add_row, read_rows
 from benchmarks.tables import Columns, Row, dice_of, groups_of, measured_at, over_seeds, seeds_of, table
@@ -36,7 +36,9 @@ RULES = {
     "false_alarms": "images whose truth is empty and whose mask is not, of empty_truths",
     "doubt_correlation": "rank correlation of the doubt with Dice; in rows before 01b5ded, of calibrated runs "
     "that of a temperature",
-    "area_coverage": "share of the images whose true area is in the calibrated interval; null: the run has none",
+    "area_coverage": "share of the images whose true area is in the calibrated interval; null: the run has none; "
+    "area_coverage_ci is its 95% binomial interval",
+    "area_width_share": "mean width of that interval, as a share of the image's pixels",
 }
 PAIRED_IDENTITY = ("dataset", "source", "systems", "augmentation", "size", "seeds")
 PAIRED_RULES = {
@@ -53,7 +55,6 @@ def row_of(metrics: Mapping[str, Any], per_image: Sequence[Mapping[str, str]]) -
     scores = metrics["protocols"]["mean"]["per_image"]
     empty = [row for row in per_image if int(row["true_area"]) == 0]
     structures = [float(row["dice"]) for row in per_image if int(row["true_area"]) > 0]
-    bounds = next(iter(metrics["bounds"]["classes"].values()))
     return {
         "n": metrics["images"],
         "step": metrics["step"],
@@ -68,7 +69,7 @@ def row_of(metrics: Mapping[str, Any], per_image: Sequence[Mapping[str, str]]) -
         "ece": metrics["calibration"]["ece"],
         "empty_truths": len(empty),
         "false_alarms": sum(int(row["area"]) > 0 for row in empty),
-        "area_coverage": bounds["area"]["coverage"] if "area" in bounds else None,
+        **area_interval(metrics),
     }
 
 
@@ -197,6 +198,7 @@ _COLUMNS: Columns = {
     "Spearman's rho, doubt and Dice": _mean("doubt_correlation", 2),
     "false positives on empty images": _false_positives,
     "coverage of the area interval": _mean("area_coverage", 2),
+    "its mean width, share of the pixels": _mean("area_width_share"),
 }
 
 
