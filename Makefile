@@ -56,8 +56,11 @@ bench-cpu: $(VENV)/installed-bench kernels
 	$(RUN) -m benchmarks.speed --suite small
 	$(RUN) -m benchmarks.render
 
+# In order of value, for a machine that is lent for minutes; what fails in the first part is tried again in the last.
 bench-gpu: $(VENV)/installed-bench
-	$(RUN) -m benchmarks.speed --suite gpu
+	-$(RUN) -m benchmarks.speed --suite gpu --dtypes bfloat16 --cases train_step segment --models lightweight_ddim trunk_ddim
+	-$(RUN) -m benchmarks.speed.archive --network recommended --count 3000 --size 256
+	$(RUN) -m benchmarks.speed --suite gpu --resume
 	$(RUN) -m benchmarks.render
 
 # The comparison of the systems; DATA lists data sets in the folder layout, by the directories they lie in.

@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks.faults import PARTS, attacks, faults, faults_of
 from benchmarks.machine import ROOT
 from benchmarks.quality.ablation import ablations
-from benchmarks.quality.accuracy import accuracy
+from benchmarks.quality.accuracy import accuracy, choices
 from benchmarks.quality.costs import costs
 from benchmarks.quality.hypotheses import hypotheses
 from benchmarks.quality.robustness_tables import (
@@ -46,6 +46,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "paired": paired,
     "hypotheses": hypotheses,
     "accuracy": accuracy,
+    "choices": choices,
     "costs": costs,
     "ablations": ablations,
     "unlabelled": unlabelled,

@@ -9,6 +9,15 @@ Columns = Mapping[str, str | Callable[[Row], str]]
 """Heading -> how a cell is made of a row: a format of its fields ("{median_s:.3g} s"), or a function of it."""
 
 
+INPUT = "input size / stem"
+"""The heading of `input_of`."""
+
+
+def input_of(row: Row) -> str:
+    """The side of a network's images, and of the patches of pixels that it folds into channels first."""
+    return f"{row['size']} / {row['stem']}"
+
+
 def table(columns: Columns, rows: Iterable[Row]) -> str:
     """A Markdown table; a cell whose field a row does not have, or has as None, is empty."""
     lines = [list(columns), ["---"] * len(columns)]

@@ -1,17 +1,18 @@
 """The times of a training step and of an image of a config's network beside another's.
 
-python -m benchmarks.quality.costs [--systems NAME...] [--sizes N...]
+python -m benchmarks.quality.costs [--systems NAME...] [--inputs SIZE/STEM...]
+python -m benchmarks.quality.costs --systems trunk_ddim lightweight_ddim --inputs 128/4 --evaluations 250
 
-times the networks of configs/folder.py in turns with the small U-Net, and that with itself, and writes
-docs/results/costs.json; `python -m benchmarks.render` puts the table into the pages. A machine with nothing else to do
-takes six minutes.
+times the networks of configs/folder.py in turns with the small U-Net, and that with itself, and writes rows of
+docs/results/costs.json; `python -m benchmarks.render` puts the table into the pages. 250 evaluations, 50 steps of 5
+samples, are set against one pass of the U-Net. A machine with nothing else to do takes six minutes for the first.
 """
 
 import argparse
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.machine import ROOT, measured_on, network_of
-from benchmarks.result_file import read_rows, write_rows
-from benchmarks.tables import measured_at, table
+from benchmarks.result_file import add_row, read_rows
+from benchmarks.tables import INPUT, input_of, measured_at, table
 from configs import folder
 from ddim_jax.config import resolve_config
 from ddim_jax.data import Augmentation
 from ddim_jax.inference.segmentation import sample_image
 from ddim_jax.labels import Labels
 from ddim_jax.models import Network, create_process
+from ddim_jax.runtime import allocator
 from ddim_jax.sampling_options import SamplingOptions
 from ddim_jax.training.adversarial import Adversary
 from ddim_jax.training.optimiser import configured_optimiser, create_optimiser
@@ -39,9 +41,13 @@ _CALLS = 5
 OUTPUT = ROOT / "docs" / "results" / "costs.json"
 RULES = {
     "train_step": "median time of a training step by that of the small U-Net in the same turns, compiled before",
-    "image": "of an image with its samples, on the device, by that of the U-Net",
+    "train_step_by_unet_64": "the same by that of the small U-Net at 64 x 64 with a stem of 2",
+    "stem": "side of the patches of pixels that the network folds into channels first",
+    "image": "of an image with its samples, on the device, by that of the U-Net; of 250 evaluations by one pass of it",
+    "evaluations": "of the network for an image: 4, one step of 4 mirrored samples, or 250, 50 steps of 5 samples",
     "repeats": f"turns, of {_CALLS} calls each; who is first alternates",
 }
+IDENTITY = ("system", "size", "stem", "evaluations")
 _REFERENCE = "unet"
 
 
@@ -120,18 +126,23 @@ def ratio(mine: Callable[[], None] | None, other: Callable[[], None] | None, rep
     return of_mine / of_other
 
 
-def rows_of(systems: Sequence[str], sizes: Sequence[int], repeats: int) -> Iterator[dict[str, Any]]:
-    """A row for each network and size, with its ratios to the U-Net."""
-    for size in sizes:
-        for system in systems:
-            mine, other = (_config(name, size) for name in (system, _REFERENCE))
-            yield {
-                "system": system,
-                "size": size,
-                "train_step": ratio(training_step(mine), training_step(other), repeats),
-                "image": ratio(evaluation(mine), evaluation(other), repeats),
-                "repeats": repeats,
-            } | measured_on()
+def row_of(system: str, size: int, stem: int, evaluations: int, repeats: int) -> dict[str, Any]:
+    """The row of a network, with its ratios to the U-Net."""
+    steps: dict[str, float | None] = {"train_step": None, "train_step_by_unet_64": None}
+    if evaluations == 4:
+        mine, other, small = (
+            config_of(*about) for about in ((system, size, stem), (_REFERENCE, size, stem), (_REFERENCE, 64, 2))
+        )
+        steps = {
+            name: ratio(training_step(mine), training_step(by), repeats)
+            for name, by in zip(steps, (other, small), strict=True)
+        }
+    else:
+        mine = config_of(system, size, stem, steps=50, samples=5, flips=False)
+        other = config_of(_REFERENCE, size, stem, samples=1, flips=False)
+    image = ratio(evaluation(mine), evaluation(other), repeats)
+    about = {"system": system, "size": size, "stem": stem, "evaluations": evaluations}
+    return {**about, **steps, "image": image, "repeats": repeats, **measured_on()}
 
 
 def costs(root: Path) -> str:
@@ -139,9 +150,12 @@ def costs(root: Path) -> str:
     rows = read_rows(root / "docs" / "results" / OUTPUT.name)
     columns = {
         "network": "`{system}`",
-        "input size": "{size}",
+        INPUT: input_of,
+        "evaluations for an image": "{evaluations}",
         "training step, by the U-Net's": "{train_step:.2f}",
-        "image, by the U-Net's": "{image:.2f}",
+        "by that of the U-Net at 64 / 2": "{train_step_by_unet_64:.2f}",
+        "image, by the U-Net's": lambda row: f"{row['image']:.2f}" if row["evaluations"] == 4 else "",
+        "image, by one pass of the U-Net": lambda row: "" if row["evaluations"] == 4 else f"{row['image']:.1f}",
     }
     return table(columns, rows) + measured_at(rows) if rows else "Not yet measured.\n"
 
@@ -151,21 +165,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     systems = ["trunk_ddim", "lightweight_ddim", _REFERENCE]
     parser.add_argument("--systems", nargs="+", default=systems, metavar="NAME", help=f"default: {' '.join(systems)}")
-    parser.add_argument("--sizes", nargs="+", type=int, default=[64, 128], metavar="N", help="default: 64 128")
+    inputs = ["128/4", "64/2"]
+    about_inputs = f"size of the images and stem; default: {' '.join(inputs)}"
+    parser.add_argument("--inputs", nargs="+", default=inputs, metavar="SIZE/STEM", help=about_inputs)
+    parser.add_argument("--evaluations", type=int, choices=(4, 250), default=4, help="for an image; default: 4")
     parser.add_argument("--repeats", type=int, default=41, metavar="N", help="turns (%(default)s)")
     parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help="docs/results/costs.json")
     given = parser.parse_args(arguments)
-    rows = []
-    for row in rows_of(given.systems, given.sizes, given.repeats):
-        print(f"{row['system']}, {row['size']}: {row['train_step']:.3f}, {row['image']:.3f}", flush=True)
-        rows.append(row)
-        write_rows(given.output, RULES, rows)
+    allocator.keep_freed_memory()  # as the commands do
+    for text in given.inputs:
+        size, stem = map(int, text.split("/"))
+        for system in given.systems:
+            row = row_of(system, size, stem, given.evaluations, given.repeats)
+            add_row(given.output, RULES, row, IDENTITY)
+            print("{system}, {size}/{stem}: {train_step}, {image:.3f}".format_map(row), flush=True)
     return 0
 
 
-def _config(system: str, size: int) -> dict[str, Any]:
+def config_of(system: str, size: int, stem: int, **sample: Any) -> dict[str, Any]:
+    """The resolved config of configs/folder.py with a network, a size, a stem and fields of `sample`."""
     config = folder.get_config()
-    config.model.name, config.data.image_size = system, size
+    config.model.name, config.model.overrides.stem_stride, config.data.image_size = system, stem, size
+    config.sample.update(sample)
     return resolve_config(config)
 
 

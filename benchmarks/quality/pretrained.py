@@ -11,11 +11,12 @@ same kind.
 import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from benchmarks.quality.runs import run_resumable
 from benchmarks.quality.trainings import train_to_end
-from configs import folder
+from configs import folder, polyp, skin
 from ddim_jax.checkpoints.packed import check_output
 from ddim_jax.checkpoints.weights import open_weights
 from ddim_jax.evaluation import evaluate_checkpoint
@@ -27,34 +28,33 @@ class Recipe(NamedTuple):
     """The trainings that a file was made by.
 
     Attributes:
-      parts: of the training, one after the other: what each sets in configs/folder.py. Each but the first begins with
-        the weights of the one before.
+      config: the module of configs/ that all parts begin with.
+      parts: of the training, one after the other: what each sets in that config. Each but the first begins with the
+        weights of the one before.
       step: of each part, which is gone on from and in the end packed.
       segments: what the class is, for DICOM-SEG.
     """
 
+    config: ModuleType
     parts: tuple[Mapping[str, Any], ...]
     step: tuple[str, ...]
     segments: tuple[str, ...]
 
 
 _HALF = {"data.empty_windows": 0.5}
-_FINE = {"data.image_size": 128, "train.steps": 2000, "train.checkpoint_every": 500}
+_SMALL = {"data.image_size": 64, "model.overrides.stem_stride": 2}
+_FINE = {"model.overrides.stem_stride": 2, "train.steps": 2000, "train.checkpoint_every": 500}
 RECIPES = {
-    "lung_xray": Recipe(({},), ("best",), ("Lung",)),
-    "skin_lesion": Recipe(
-        ({"data.rotation_degrees": 180.0},), ("best",), ("MorphologicallyAbnormalStructure/SkinLesion",)
-    ),
+    "lung_xray": Recipe(folder, ({},), ("best",), ("Lung",)),
+    "skin_lesion": Recipe(skin, ({},), ("best",), ("MorphologicallyAbnormalStructure/SkinLesion",)),
     "polyp": Recipe(
-        tuple(
-            {"data.rotation_degrees": 180.0} | more
-            for more in (
-                {},
-                _FINE,
-                _FINE | {"data.empty_windows": 0.3},
-                _FINE | _HALF,
-                _FINE | _HALF | {"data.erased": 0.1},
-            )
+        polyp,
+        (
+            _SMALL,
+            _FINE,
+            _FINE | {"data.empty_windows": 0.3},
+            _FINE | _HALF,
+            _FINE | _HALF | {"data.erased": 0.1},
         ),
         ("best", "best", "latest", "latest", "latest"),
         ("MorphologicallyAbnormalStructure/PolypOfColon",),
@@ -80,7 +80,7 @@ def make(name: str, data: Path, workdir: Path, output: Path, more: Mapping[str, 
     check_output(output)
     begin: str | None = None
     for number, (part, step) in enumerate(zip(recipe.parts, recipe.step, strict=True), start=1):
-        config, run = folder.get_config(), workdir / f"{name}_{number}"
+        config, run = recipe.config.get_config(), workdir / f"{name}_{number}"
         config.data.root, config.train.init_from = str(data), begin
         config.update_from_flattened_dict({**part, **more})
         train_to_end(config, run)

@@ -124,6 +124,21 @@ def check_groups(images: int, groups: int, place: Any) -> None:
         )
 
 
+def area_interval(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a row about the calibrated interval of the area of the one class of a `metrics.json`.
+
+    Returns:
+      Its coverage, the 95% binomial interval of that, and its mean width as a share of the pixels; None each without a
+      calibration.
+    """
+    area = next(iter(metrics["bounds"]["classes"].values())).get("area")
+    return {
+        "area_coverage": area and area["coverage"],
+        "area_coverage_ci": area and [area["low"], area["high"]],
+        "area_width_share": area and area["mean_width_share"],
+    }
+
+
 def scores_of_images(evaluation: Path, column: str = "dice") -> dict[str, float]:
     """A column of the per_image.csv of an evaluation's folder, by the image's id.
 

@@ -23,6 +23,7 @@ from ddim_jax.checkpoints.packed import is_packed, read_packed
 from ddim_jax.config import resolve_config
 from ddim_jax.data import load_dataset
 from ddim_jax.fields import fields_of, leaves
+from ddim_jax.models import create_model
 from ddim_jax.runtime.atomic import write_json
 from ddim_jax.runtime.errors import INTERRUPTED, TRY_AGAIN, InputError
 from ddim_jax.schema import SCHEMA
@@ -42,6 +43,12 @@ def augmentation_of(config: Mapping[str, Any]) -> str:
     """The augmentation of a saved config in words, empty windows and erased structures with it."""
     shares = ((config["data"].get(name, 0.0), told) for name, told in _WITHOUT_STRUCTURE)
     return ", ".join([config["data"]["augmentation"], *(f"{share:g} {told}" for share, told in shares if share)])
+
+
+def stem_of(config: Mapping[str, Any]) -> int:
+    """The side of the patches that the network of a saved config folds into channels."""
+    about = config["model"]
+    return create_model(about["name"], preset=about.get("preset"), **about.get("overrides", {})).stem_stride
 
 
 def with_augmentation(row: Mapping[str, Any]) -> str:

@@ -18,16 +18,27 @@ from typing import Any
 
 from benchmarks.machine import ROOT, provenance
 from benchmarks.quality.ablation import TOO_NARROW, gain_of
-from benchmarks.quality.rows import read_per_image, scores_of_images
-from benchmarks.quality.runs import augmentation_of, read_config, with_augmentation
+from benchmarks.quality.rows import area_interval, read_per_image, scores_of_images
+from benchmarks.quality.runs import augmentation_of, read_config, stem_of, with_augmentation
 from benchmarks.result_file import add_row, read_rows
-from benchmarks.tables import Columns, Row, dice_of, groups_of, measured_at, over_seeds, seeds_of, table
+from benchmarks.tables import (
+    INPUT,
+    Columns,
+    Row,
+    dice_of,
+    groups_of,
+    input_of,
+    measured_at,
+    over_seeds,
+    seeds_of,
+    table,
+)
 from ddim_jax.cli.arguments import add_checkpoint_step
 from ddim_jax.evaluation import evaluate_checkpoint
 from ddim_jax.runtime.errors import InputError, report_input_errors
 
 OUTPUT, PAIRED = (ROOT / "docs" / "results" / name for name in ("transfer.json", "paired.json"))
-IDENTITY = ("dataset", "source", "system", "augmentation", "size", "train_steps", "seed")
+IDENTITY = ("dataset", "source", "system", "augmentation", "size", "stem", "train_steps", "seed")
 RULES = {
     "source": "test: the test split of the folder that was trained on; elsewhere: all images of another folder",
     "dice_mean": "protocol mean, at each image's own size; dice_ci is a 95% percentile bootstrap over the images",
@@ -36,9 +47,11 @@ RULES = {
     "false_alarms": "images whose truth is empty and whose mask is not, of empty_truths",
     "doubt_correlation": "rank correlation of the doubt with Dice; in rows before 01b5ded, of calibrated runs "
     "that of a temperature",
-    "area_coverage": "share of the images whose true area is in the calibrated interval; null: the run has none",
+    "area_coverage": "share of the images whose true area is in the calibrated interval; null: the run has none; "
+    "area_coverage_ci is its 95% binomial interval",
+    "area_width_share": "mean width of that interval, as a share of the image's pixels",
 }
-PAIRED_IDENTITY = ("dataset", "source", "systems", "augmentation", "size", "seeds")
+PAIRED_IDENTITY = ("dataset", "source", "systems", "augmentation", "size", "stem", "seeds")
 PAIRED_RULES = {
     "dice": "the mean over images and seeds, at each image's own size, protocol mean: of both systems; "
     "dice_of_seeds: of each seed",
@@ -53,7 +66,6 @@ def row_of(metrics: Mapping[str, Any], per_image: Sequence[Mapping[str, str]]) -
     scores = metrics["protocols"]["mean"]["per_image"]
     empty = [row for row in per_image if int(row["true_area"]) == 0]
     structures = [float(row["dice"]) for row in per_image if int(row["true_area"]) > 0]
-    bounds = next(iter(metrics["bounds"]["classes"].values()))
     return {
         "n": metrics["images"],
         "step": metrics["step"],
@@ -68,7 +80,7 @@ def row_of(metrics: Mapping[str, Any], per_image: Sequence[Mapping[str, str]]) -
         "ece": metrics["calibration"]["ece"],
         "empty_truths": len(empty),
         "false_alarms": sum(int(row["area"]) > 0 for row in empty),
-        "area_coverage": bounds["area"]["coverage"] if "area" in bounds else None,
+        **area_interval(metrics),
     }
 
 
@@ -80,6 +92,7 @@ def about_run(run: Path, data: Path | None) -> dict[str, Any]:
         "system": config["model"]["name"],
         "augmentation": augmentation_of(config),
         "size": config["data"]["image_size"],
+        "stem": stem_of(config),
         "train_steps": config["train"]["steps"],
         "seed": config["seed"],
     }
@@ -123,7 +136,7 @@ def check_pairs(runs: Sequence[Path], against: Sequence[Path], data: Path | None
     for run, other in zip(runs, against, strict=bool(against)):
         found = about_run(other, data)
         for name, value in about_run(run, data).items():
-            if name in ("dataset", "augmentation", "size", "seed") and value != found[name]:
+            if name in ("dataset", "augmentation", "size", "stem", "seed") and value != found[name]:
                 raise InputError(
                     f"{other}: {name} is {found[name]}; expected {value}, as of {run}, which stands at the "
                     "same place of --runs"
@@ -134,7 +147,7 @@ def pair(ours: Sequence[Scored], theirs: Sequence[Scored]) -> dict[str, Any]:
     """The row of docs/results/paired.json: what runs gain over others of the same seeds on one source."""
     first, second = ours[0][0], theirs[0][0]
     return {
-        **{name: first[name] for name in ("dataset", "source", "augmentation", "size", "n")},
+        **{name: first[name] for name in ("dataset", "source", "augmentation", "size", "stem", "n")},
         "systems": [first["system"], second["system"]],
         "train_steps": [first["train_steps"], second["train_steps"]],
         "seeds": [row["seed"] for row, _ in ours],
@@ -146,8 +159,8 @@ def pair(ours: Sequence[Scored], theirs: Sequence[Scored]) -> dict[str, Any]:
 def transfer(root: Path) -> str:
     """The table of docs/results/transfer.json, a line for the seeds of one network on one source."""
     rows = read_rows(root / "docs" / "results" / "transfer.json")
-    rows.sort(key=lambda row: [row[name] for name in ("dataset", "size", "augmentation", "system", "seed")])
-    fields = ("dataset", "size", "augmentation", "system", "source")
+    rows.sort(key=lambda row: [row[name] for name in ("dataset", "size", "stem", "augmentation", "system", "seed")])
+    fields = ("dataset", "size", "stem", "augmentation", "system", "source")
     lines = [seeds[0] | {"rows": seeds} for seeds in groups_of(rows, fields)]
     return f"{table(_COLUMNS, lines)}\nCommits: in `transfer.json`.\n"
 
@@ -165,7 +178,7 @@ def _images(row: Row) -> str:
 _PAIRED: Columns = {
     "images": _images,
     "n": "{n}",
-    "input size": "{size}",
+    INPUT: input_of,
     "seeds": lambda row: ", ".join(map(str, row["seeds"])),
     "networks": lambda row: " - ".join(with_augmentation(row | {"system": name}) for name in row["systems"]),
     "steps": lambda row: " and ".join(map(str, row["train_steps"])),
@@ -188,7 +201,7 @@ _COLUMNS: Columns = {
     "images": _images,
     "n": "{n}",
     "network": with_augmentation,
-    "input size": "{size}",
+    INPUT: input_of,
     "seeds": seeds_of,
     "Dice": dice_of,
     "recall": _mean("recall_mean"),
@@ -197,6 +210,7 @@ _COLUMNS: Columns = {
     "Spearman's rho, doubt and Dice": _mean("doubt_correlation", 2),
     "false positives on empty images": _false_positives,
     "coverage of the area interval": _mean("area_coverage", 2),
+    "its mean width, share of the pixels": _mean("area_width_share"),
 }
 
 

@@ -2,12 +2,13 @@
 
 python -m benchmarks.speed.archive                                                   (20,000 images, a tiny network)
 python -m benchmarks.speed.archive --network fast --count 400 --size 256             (that of configs/fast.py)
+python -m benchmarks.speed.archive --network recommended --count 3000 --size 256     (that of configs/folder.py)
 
 Generates the images in a temporary folder, segments all of them and a tenth of them as sample.py does, each in a
 process of its own, and adds a row to docs/results/archive.json, in the place of one of the same network, images and
-device. What the larger run held more memory at its end, by the images it had more, is what memory grows by. Both
-networks have random weights. With the tiny one files, and not arithmetic, are most of the work. Linux alone tells what
-is measured.
+device. What the larger run held more memory at its end, by the images it had more, is what memory grows by. The
+networks have random weights; tiny and fast work at the images' size, the recommended one at its own. With the tiny one
+files, and not arithmetic, are most of the work. Linux alone tells what is measured.
 """
 
 import argparse
@@ -51,8 +52,8 @@ RULES = {
 }
 IDENTITY = ("network", "pictures", "picture_size", "device", "batch_size")
 """Fields that tell one row from another."""
-NETWORKS = {"tiny": "tiny", "fast": "small"}
-"""The networks of `benchmarks.speed.startup`, by their names here: two levels, and that of configs/fast.py."""
+NETWORKS = {"tiny": "tiny", "fast": "small", "recommended": "recommended"}
+"""The networks of `benchmarks.speed.startup`, by their names here: two levels, configs/fast.py, configs/folder.py."""
 _WARM = 64  # images that are segmented before memory is measured
 # With an arena for each thread, the peak is a matter of which threads meet, and jumps by 9 MB at a time.
 _ONE_ARENA = {"MALLOC_ARENA_MAX": "1"}

@@ -149,6 +149,9 @@ def _gpu_bars(rows) -> list[Bar]:
             Bar(f"{dtype}: light train step: time of ddim's", 0.3, True, "", shares["train_step"]),
             Bar(f"{dtype}: one image, light: time of ddim's", 0.3, True, "", shares["segment"]),
         ]
+        for batch, told in ((4, "one image"), (256, "64 images")):
+            took = _in_turns(rows, "ours", "torch_eager", **segment, **SMALL, batch=batch)
+            bars.append(Bar(f"{dtype}: {told}, recommended network: time of eager PyTorch", 0.5, True, "", took))
     loop = [_value(rows, "median_s", case="train_loop", model=LIGHT, side=side) for side in ("ours", "bare_step")]
     bars.append(Bar("whole training loop, data included: time of its bare step", 1.05, True, "", _ratio(*loop)))
     return bars

@@ -7,7 +7,8 @@ from typing import Any
 KINDS = ("forward", "train_step", "segment", "train_loop")
 MODELS = ("lightweight_ddim", "ddim", "trunk_ddim")
 SUITES = ("cpu", "gpu", "small")
-"""small: the recommended configuration, configs/folder.py, on a CPU; the others: the paper's networks and setting."""
+"""small: the recommended configuration, configs/folder.py, on a CPU; the others: the paper's networks and setting, and
+on a GPU images segmented by the recommended one."""
 DTYPES = ("float32", "tf32", "bfloat16")
 """tf32 is float32 whose products a GPU may round to TensorFloat-32; float32 is without."""
 SIDES = ("torch_eager", "ours", "torch_compile", "xla_plain")
@@ -30,6 +31,9 @@ TINY = {
 }
 """The network of a trial, soon compiled: it still has groups, both kinds of resampling, attention and patches."""
 TINY_TRUNK = {name: value for name, value in TINY.items() if name != "attention_levels"}
+_SMALL = {"preset": "small"}
+_GPU_PICTURES = 64
+"""Images of one program of the recommended network: as many as `ddim_jax.inference.batches` takes at most by itself."""
 CPU_STEPS = 2
 """Steps of the sampler that are timed on a CPU: fifty would take a quarter of an hour for each side."""
 
@@ -136,8 +140,8 @@ def _cpu_cases() -> list[Case]:
 
 def _gpu_cases() -> list[Case]:
     """In order of value, since a machine may be lent for less time than the whole takes: the first eight minutes of a
-    machine with one H200 end within the cases of bfloat16."""
-    light, standard = "lightweight_ddim", "ddim"
+    machine with one H200 end within the cases of bfloat16. `make bench-gpu` has the order of the first ones too."""
+    light, standard, recommended = "lightweight_ddim", "ddim", "trunk_ddim"
     eager, ours, compiled, plain = "torch_eager", "ours", "torch_compile", "xla_plain"
     cases = []
     for dtype in reversed(DTYPES):
@@ -146,6 +150,10 @@ def _gpu_cases() -> list[Case]:
         cases += [
             Case("train_step", light, dtype, 256, 20, (eager, ours, compiled), together=small),
             Case("segment", light, dtype, 256, SAMPLES, (eager, ours, compiled), steps=SAMPLER_STEPS),
+            *(
+                Case("segment", recommended, dtype, 64, 4 * pictures, (eager, ours, compiled), 1, _SMALL, pictures)
+                for pictures in (1, _GPU_PICTURES)
+            ),
             Case("train_step", standard, dtype, 256, 20, (eager, ours), together=small),
             Case("segment", standard, dtype, 256, SAMPLES, (eager, ours), steps=SAMPLER_STEPS),
             Case("forward", light, dtype, 256, 8, (eager, ours, plain)),
@@ -163,7 +171,7 @@ def _small_cases() -> list[Case]:
     sides = ("torch_eager", "ours", "torch_compile")
 
     def case(kind: str, batch: int, **fields: Any) -> Case:
-        return Case(kind, "trunk_ddim", "float32", 64, batch, sides, overrides={"preset": "small"}, **fields)
+        return Case(kind, "trunk_ddim", "float32", 64, batch, sides, overrides=_SMALL, **fields)
 
     return [
         case("train_step", 16),

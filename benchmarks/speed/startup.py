@@ -25,11 +25,12 @@ from PIL import Image
 from benchmarks.machine import ROOT, provenance
 from benchmarks.quality.runs import this_machine
 from benchmarks.result_file import add_row
+from benchmarks.speed.inputs import param_shapes, recommended_config
 from configs import fast
 from ddim_jax import __version__
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.config import resolve_config
-from ddim_jax.models import create_model, example_inputs
+from ddim_jax.models import create_model
 from ddim_jax.ops import cpu_kernels
 from ddim_jax.runtime.cache_folder import cache_folder
 
@@ -50,7 +51,12 @@ _MORE = 4  # images
 
 
 def configuration(network: str, size: int) -> dict[str, Any]:
-    """The config of configs/fast.py with one of `NETWORKS`, or "tiny" (of two levels), as a checkpoint carries it."""
+    """The config of configs/fast.py with one of `NETWORKS`, or "tiny" (of two levels), as a checkpoint carries it.
+
+    "recommended" is configs/folder.py, at its own size.
+    """
+    if network == "recommended":
+        return recommended_config()
     config = fast.get_config()
     config.data.image_size = size
     config.train.steps = 1000  # it is not trained
@@ -65,7 +71,7 @@ def save_untrained(folder: Path, network: str, size: int) -> dict[str, Any]:
     config = configuration(network, size)
     about = config["model"]
     model = create_model(about["name"], preset=about["preset"], **about["overrides"])
-    shapes = jax.eval_shape(model.init, jax.random.key(0), *example_inputs(model, size))["params"]
+    shapes = param_shapes(model)
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda leaf: rng.normal(0.0, 0.02, leaf.shape).astype(np.float32), shapes)
     # Beside the weights of a run lie three times as many numbers, which are verified as well.

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from ddim_jax.inference.loading import LoadedNetwork, load_network
+from ddim_jax.inference.loading import LoadedNetwork, load_network, weights_digest
 from ddim_jax.inference.segmenter import Segmenter
 from ddim_jax.registry import SAMPLERS
 from ddim_jax.runtime.errors import InputError
@@ -39,8 +39,8 @@ class Ensemble(Segmenter):
         """Joins loaded checkpoints, two or more.
 
         Raises:
-          InputError: there is none; or two have the same weights; or they differ in their classes, or in how images are
-            read and resized.
+          InputError: there is none; or two have the same averaged weights; or they differ in their classes, or in how
+            images are read and resized.
         """
         if not networks:
             raise InputError("no checkpoint is given; expected several")
@@ -55,8 +55,9 @@ class Ensemble(Segmenter):
             ]
             if differences:
                 raise InputError(f"these checkpoints cannot be fused: {'; '.join(differences)}")
-        times = Counter(network.weights for network in networks)
-        if same := [network.checkpoint for network in networks if times[network.weights] > 1]:
+        digests = [weights_digest(network.params) for network in networks]  # a run and its pack have other files
+        times = Counter(digests)
+        if same := [one.checkpoint for one, digest in zip(networks, digests, strict=True) if times[digest] > 1]:
             raise InputError(f"{', '.join(same)} have the same weights; expected each checkpoint once")
         for other in self.others:
             if not _trained_alike(self, other):

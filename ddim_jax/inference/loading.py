@@ -86,7 +86,7 @@ def fingerprint(config: Mapping[str, Any], weights: str) -> str:
 
 
 def weights_digest(params: Any) -> str:
-    """SHA-256 over names, dtypes, shapes and bytes of weights that are of no checkpoint."""
+    """SHA-256 over names, dtypes, shapes and bytes of weights, the same for a run and what is packed of it."""
     digest = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         leaf = np.asarray(leaf)

@@ -71,6 +71,17 @@ def test_the_suite_of_small_networks(tmp_path):
 
 
 @pytest.mark.long
+def test_the_recommended_network_in_the_gpu_suite_on_a_cpu(tmp_path):
+    command = ["--suite", "gpu", "--tiny", "--dtypes", "bfloat16", "--cases", "train_step", "segment"]
+    assert main([*command, "--models", "trunk_ddim", "--output", str(tmp_path / "gpu.json")]) == 0
+    rows = measured(tmp_path / "gpu.json")["rows"]
+    assert [(row["batch"], row["side"]) for row in rows] == [
+        (batch, side) for batch in (2, 4) for side in ("torch_eager", "ours", "torch_compile")
+    ]
+    assert all(row["difference"] < 0.1 for row in rows if row["side"] == "ours")
+
+
+@pytest.mark.long
 def test_the_gpu_suite_on_a_cpu(tmp_path):
     path = tmp_path / "gpu.json"
     command = ["--suite", "gpu", "--tiny", "--quick", "--dtypes", "bfloat16", "--output", str(path)]

@@ -7,17 +7,16 @@ import pytest
 from benchmarks.quality import accuracy
 from benchmarks.render import rendered
 from benchmarks.result_file import read_rows, write_rows
-from configs import fast
+from configs import folder
 from ddim_jax.config import resolve_config
-from ddim_jax.models import create_model
 
-COSTS = {"parameters": 324616, "train_step_ratio_to_unet": 0.97, "evaluation_ratio_to_unet": 1.1}
+RATIOS = {"train_step_ratio_to_unet": 0.97, "evaluation_ratio_to_unet": 1.1}
 
 
 def config_of(system, **data):
-    config = fast.get_config()
+    config = folder.get_config()
     config.model.name, config.train.steps = system, 9000
-    config.data.update({"name": "folder", "root": "/somewhere/polyp", "augmentation": "strong", **data})
+    config.data.update({"root": "/somewhere/polyp", **data})
     return resolve_config(config)
 
 
@@ -34,12 +33,13 @@ def run(tmp_path, monkeypatch):
             "network_evaluations_per_image": 4,
             "protocols": {"mean": {"per_image": {"dice": dice}}},
             "calibration": {"ece": 0.02},
-            "bounds": {"classes": {"foreground": {"area": {"coverage": 0.91}}}},
+            "bounds": {"classes": {"foreground": {"area": area}}},
         }, output_dir
 
     steps = []
+    area = {"coverage": 0.91, "low": 0.85, "high": 0.95, "mean_width_share": 0.0625}
     monkeypatch.setattr(accuracy, "evaluate_checkpoint", fake)
-    monkeypatch.setattr(accuracy, "costs", lambda config, repeats: COSTS)
+    monkeypatch.setattr(accuracy, "ratios", lambda config: RATIOS)
     run = tmp_path / "run"
     run.mkdir()
     (run / "config.json").write_text(json.dumps(config_of("trunk_ddim")))
@@ -54,23 +54,27 @@ def test_a_run_is_a_row_and_a_table(run, tmp_path):
     for _ in range(2):  # the second replaces the first
         assert accuracy.main([str(one) for one in arguments]) == 0
     (row,) = read_rows(output)
-    assert (row["dataset"], row["system"], row["size"], row["steps"], row["seed"]) == (
-        "polyp", "trunk_ddim", 64, 9000, 0
+    assert (row["dataset"], row["system"], row["size"], row["stem"], row["steps"], row["seed"]) == (
+        "polyp", "trunk_ddim", 128, 4, 9000, 0
     )  # fmt: skip
     assert (row["dice_mean"], row["dice_ci"], row["dice_val"]) == (0.8, [0.7, 0.9], 0.75)
-    assert (row["budget_s"], row["ece"], row["area_coverage"], row["n"]) == (360.0, 0.02, 0.91, 150)
+    assert (row["budget_s"], row["ece"], row["parameters"], row["n"]) == (360.0, 0.02, 531040, 150)
+    assert (row["area_coverage"], row["area_coverage_ci"], row["area_width_share"]) == (0.91, [0.85, 0.95], 0.0625)
+    assert row | RATIOS == row
     page = rendered("<!-- table: accuracy -->\n<!-- end -->", tmp_path)
     assert (
-        "| polyp | `trunk_ddim` | 64 | 360 s | 9000 | 0 | 0.800 [0.700, 0.900] | 0.750 | 0.020 | 0.91 |\n\n"
-        "Parameters: `trunk_ddim` 324,616. A training step and an image by those of the small U-Net, timed in turns "
-        "with it: polyp 64, `trunk_ddim` 0.97 and 1.10. Commits: in `accuracy.json`.\n" in page
+        "| polyp | `trunk_ddim` | 128 / 4 | 360 s | 9000 | 0 | 0.800 [0.700, 0.900] | 0.750 | 0.020 | 0.91 | 0.062 |\n\n"
+        "Parameters: `trunk_ddim` 531,040. Commits: in `accuracy.json`.\n" in page
     )
-    again = {"seed": 1, "dice_mean": 0.9, "train_step_ratio_to_unet": None, "evaluation_ratio_to_unet": None}
-    write_rows(output, {}, [row, row | again | {"ece": 0.03}, row | {"augmentation": "strong, 0.5 empty windows"}])
+    page = rendered("<!-- table: choices -->\n<!-- end -->", tmp_path)
+    assert page.splitlines()[3:-1] == ["| `folder`; `skin`, `polyp` | 6 |  |  | 0.800 |"]
+    again = row | {"seed": 1, "dice_mean": 0.9, "ece": 0.03}
+    earlier = {name: value for name, value in row.items() if name not in ("area_coverage_ci", "area_width_share")}
+    write_rows(output, {}, [row, again, earlier | {"augmentation": "strong, 0.5 empty windows"}])
     page = rendered("<!-- table: accuracy -->\n<!-- end -->", tmp_path)
-    assert "| 9000 | 0, 1 | 0.850 (0.800 to 0.900) | 0.750 | 0.025 (0.020 to 0.030) | 0.91 |\n" in page
-    assert "| polyp | `trunk_ddim`, 0.5 empty windows | 64 | 360 s | 9000 | 0 |" in page
-    assert "0.97 and 1.10; polyp 64, `trunk_ddim`, 0.5 empty windows 0.97 and 1.10. Commits" in page
+    assert "| 9000 | 0, 1 | 0.850 (0.800 to 0.900) | 0.750 | 0.025 (0.020 to 0.030) | 0.91 | 0.062 |\n" in page
+    assert "| polyp | `trunk_ddim`, 0.5 empty windows | 128 / 4 | 360 s | 9000 | 0 |" in page
+    assert "| 0.91 |  |\n" in page  # not known of the earlier row
 
 
 def test_trainings_of_other_lengths_and_augmentations_are_rows_of_their_own(run, tmp_path):
@@ -89,17 +93,22 @@ def test_trainings_of_other_lengths_and_augmentations_are_rows_of_their_own(run,
     assert steps == ["latest"] * 4 + ["best"] * 2
 
 
-def test_the_unet_beside_it_sees_the_same_pictures():
-    config = config_of("trunk_ddim", rotation_degrees=20.0, image_size=32)
-    plain = accuracy.as_unet(config)
-    about = plain["model"]
-    assert create_model(about["name"], preset=about["preset"], **about["overrides"]) == create_model(
-        "unet", preset="small"
-    )
-    assert plain["data"] == config["data"] and plain["train"]["batch_size"] == config["train"]["batch_size"]
-    assert (plain["sample"]["steps"], plain["sample"]["samples"]) == (1, 4)
+def test_times_are_those_of_the_same_network_and_size(tmp_path):
+    about = {"system": "trunk_ddim", "size": 128, "stem": 4, "image": 1.1}
+    rows = [about | {"evaluations": 250, "train_step": None}, about | {"evaluations": 4, "train_step": 0.97}]
+    write_rows(tmp_path / "costs.json", {}, rows)
 
+    def found(config):
+        return accuracy.ratios(resolve_config(config), tmp_path / "costs.json")
 
-def test_without_turns_nothing_is_timed():
-    found = accuracy.costs(config_of("trunk_ddim"), repeats=0)
-    assert found == {"parameters": 523672, "train_step_ratio_to_unet": None, "evaluation_ratio_to_unet": None}
+    config = folder.get_config()
+    config.data.update(root="/somewhere", rotation_degrees=180.0, empty_windows=0.5)  # which cost nothing
+    assert found(config) == RATIOS
+    unknown = dict.fromkeys(RATIOS)
+    changes = {"data.image_size": 64, "data.crop": 64, "model.name": "unet", "sample.samples": 8}
+    changes |= {"model.overrides.base_channels": 24, "model.overrides.stem_stride": 2}
+    for field, value in changes.items():
+        other = folder.get_config()
+        other.data.root = "/somewhere"
+        other.update_from_flattened_dict({field: value})
+        assert found(other) == unknown, field

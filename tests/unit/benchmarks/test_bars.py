@@ -79,6 +79,10 @@ def test_the_bars_of_a_gpu():
         row("train_step", "ours", 0.5, batch=20, model="ddim", **half),
         row("segment", "ours", 0.26, batch=5, steps=50, **half),
         row("segment", "torch_eager", 1.04, batch=5, steps=50, **half),
+        row("segment", "ours", 0.002, batch=4, steps=1, model="trunk_ddim", **half | {"size": 64}),
+        row("segment", "torch_eager", 0.005, batch=4, steps=1, model="trunk_ddim", **half | {"size": 64}),
+        row("segment", "ours", 0.04, batch=256, steps=1, model="trunk_ddim", **half | {"size": 64}),
+        row("segment", "torch_eager", 0.05, batch=256, steps=1, model="trunk_ddim", **half | {"size": 64}),
         row("train_loop", "ours", 0.105, batch=20, **half),
         row("train_loop", "bare_step", 0.100, batch=20, **half),
     ]
@@ -90,6 +94,8 @@ def test_the_bars_of_a_gpu():
         "light train step: time of ddim's": (pytest.approx(0.2), "met"),
         "one image, 50 steps x 5 samples, light: speed of eager PyTorch": (pytest.approx(4.0), "**missed**"),
         "one image, 50 steps x 5 samples, light": (0.26, "**missed**"),
+        "one image, recommended network: time of eager PyTorch": (pytest.approx(0.4), "met"),
+        "64 images, recommended network: time of eager PyTorch": (pytest.approx(0.8), "**missed**"),
         "whole training loop, data included: time of its bare step": (pytest.approx(1.05), "met"),
     }
     assert bars["tf32: light train step, throughput of eager PyTorch"] == (None, "not measured")

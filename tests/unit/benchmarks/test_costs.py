@@ -72,16 +72,29 @@ def test_rows_and_table(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(costs, "ratio", ratio)
     for kind in ("training_step", "evaluation"):
-        monkeypatch.setattr(costs, kind, lambda config, kind=kind: (kind, config["model"]["name"]))
+        monkeypatch.setattr(costs, kind, lambda config, kind=kind: (kind, config["model"]["name"], config["sample"]))
     output = tmp_path / "docs/results/costs.json"
     output.parent.mkdir(parents=True)
-    arguments = ["--systems", "trunk_ddim", "unet", "--sizes", "64", "--repeats", "7", "--output", str(output)]
-    assert costs.main(arguments) == 0 and capsys.readouterr().out.startswith("trunk_ddim, 64: 1.250, 1.250\n")
-    assert asked[:2] == [((kind, "trunk_ddim"), (kind, "unet"), 7) for kind in ("training_step", "evaluation")]
+    arguments = ["--systems", "trunk_ddim", "unet", "--inputs", "64/2", "--repeats", "7", "--output", str(output)]
+    assert costs.main(arguments) == 0 and capsys.readouterr().out.startswith("trunk_ddim, 64/2: 1.25, 1.250\n")
+    assert [(mine[:2], other[:2], repeats) for mine, other, repeats in asked[:3]] == [
+        ((kind, "trunk_ddim"), (kind, "unet"), 7) for kind in ("training_step", "training_step", "evaluation")
+    ]
+    asked.clear()
+    assert costs.main(["--systems", "trunk_ddim", *arguments[3:], "--evaluations", "250"]) == 0
+    ((_, _, mine), (_, _, other), _), *more = asked
+    assert [[side[name] for name in ("steps", "samples", "flips")] for side in (mine, other)] == [
+        [50, 5, False],
+        [1, 1, False],
+    ] and not more
     rows = json.loads(output.read_text())["rows"]
-    assert [(row["system"], row["size"], row["image"]) for row in rows] == [
-        ("trunk_ddim", 64, 1.25),
-        ("unet", 64, 0.984),
+    assert [(row["system"], row["size"], row["evaluations"], row["train_step"], row["image"]) for row in rows] == [
+        ("trunk_ddim", 64, 4, 1.25, 1.25),
+        ("unet", 64, 4, 0.984, 0.984),
+        ("trunk_ddim", 64, 250, None, 1.25),
     ]
     page = rendered("<!-- table: costs -->\n<!-- end -->\n", tmp_path)
-    assert "| `trunk_ddim` | 64 | 1.25 | 1.25 |\n| `unet` | 64 | 0.98 | 0.98 |" in page
+    assert (
+        "| `trunk_ddim` | 64 / 2 | 4 | 1.25 | 1.25 | 1.25 |  |\n| `unet` | 64 / 2 | 4 | 0.98 | 0.98 | 0.98 |  |" in page
+    )
+    assert "| `trunk_ddim` | 64 / 2 | 250 |  |  |  | 1.2 |\n" in page

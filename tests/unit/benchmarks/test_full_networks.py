@@ -5,7 +5,7 @@ import json
 import pytest
 
 from benchmarks.quality import table2
-from benchmarks.speed import startup
+from benchmarks.speed import archive, startup
 from configs import base, fast, table1_gpu
 from configs.table1 import SYSTEMS
 from ddim_jax.config import resolve_config
@@ -40,6 +40,9 @@ def test_what_a_call_of_sample_py_is_timed_with():
     assert network(small) == network(resolve_config(config))
     for name in ("diffusion", "sample", "data"):
         assert full[name] == small[name]
+    recommended = startup.configuration(archive.NETWORKS["recommended"], 256)
+    assert [recommended["name"], recommended["model"]["name"]] == ["folder", "trunk_ddim"]
+    assert recommended["data"]["image_size"] == 64  # its own, whatever the images' is
 
 
 def test_only_the_network_becomes_another():

@@ -17,9 +17,9 @@ def test_the_weights_of_a_network():
     config = folder.get_config()
     assert Machine().parameters(resolve_config(config)) == 531_040
     config.model.name = "unet"
-    assert Machine().parameters(resolve_config(config)) == 518_156
+    assert Machine().parameters(resolve_config(config)) == 516_176
     config.data.labels = {"a": 1, "b": 2}
-    assert Machine().parameters(resolve_config(config)) == 518_156 + 2 * 16 * (16 + 1)  # two masks more, in patches of 16
+    assert Machine().parameters(resolve_config(config)) == 516_176 + 2 * 16 * (16 + 1)  # two masks, patches of 16
 
 
 @pytest.mark.skipif("jax.default_backend() != 'cpu'")

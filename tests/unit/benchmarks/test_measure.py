@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.speed.cases import TINY, Case, chosen, suite_cases
+from benchmarks.speed.cases import TINY, TINY_TRUNK, Case, chosen, suite_cases
 from benchmarks.speed.measure import Disagreement, Effort, check_agreement, measure_case, relative_difference
 from benchmarks.worker import WorkerError
 
@@ -130,15 +130,18 @@ def test_the_suites(suite):
     assert len({case.key for case in cases}) == len(cases)
     assert all(case.sides[0] == "torch_eager" for case in cases if case.timed and case.kind != "train_loop")
     quick = suite_cases(suite, quick=True)
-    assert {case.model for case in quick} == {"lightweight_ddim"}
+    assert {case.model for case in quick} == {case.model for case in cases} - {"ddim"}
     assert {case.kind for case in quick} == {case.kind for case in cases}
     tiny = suite_cases(suite, tiny=True)
-    assert all(case.size == 16 and case.overrides == TINY for case in tiny) and max(c.batch for c in tiny) == 2
+    assert all(case.size == 16 and max(case.batch // case.pictures, case.pictures) <= 2 for case in tiny)
+    assert all(case.overrides == (TINY_TRUNK if case.model == "trunk_ddim" else TINY) for case in tiny)
     if suite == "cpu":
         assert {(c.size, c.batch) for c in cases if c.kind == "train_step"} == {(64, 4)}
     else:
         assert {(c.size, c.batch) for c in cases if c.kind == "train_step"} == {(256, 20)}
-        assert {(c.steps, c.batch) for c in cases if c.kind == "segment"} == {(50, 5)}
+        segments = [(c.model, c.steps, c.batch, c.pictures) for c in cases if c.kind == "segment"][:3]
+        assert segments == [("lightweight_ddim", 50, 5, 1), ("trunk_ddim", 1, 4, 1), ("trunk_ddim", 1, 256, 64)]
+        assert [c.model for c in cases[:4]] == ["lightweight_ddim"] * 2 + ["trunk_ddim"] * 2  # what is worth most
 
 
 def test_choosing_sides_leaves_out_cases_without_any():

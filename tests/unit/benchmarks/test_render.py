@@ -169,10 +169,13 @@ def test_archives_and_processes(root):
     row |= {"held_bytes_of_a_tenth": 300 * 2**20, "bytes_per_picture": 500.4, "result_bytes": 106_000_000}
     row |= {"result_disk_bytes": 163_840_000}
     few = row | {"pictures": 100, "waited_share": 0.021}
-    write(root / "docs/results/archive.json", {"rows": [row, few]})
-    many, short = render.archive(root).splitlines()[2:]
+    on_a_gpu = few | {"network": "recommended", "device": "a GPU", "images_per_second": 1499.0}
+    on_a_cpu = on_a_gpu | {"device": "a processor, 2 threads"}
+    write(root / "docs/results/archive.json", {"rows": [row, few, on_a_gpu, on_a_cpu]})
+    many, short, missed, slow = render.archive(root).splitlines()[2:]
+    assert "| a GPU | 1499.0 | **missed** |" in missed and "| a processor, 2 threads | 1499.0 |  |" in slow
     assert "| fast | 20,000 of 256 x 256 | a processor | 12.5 |" in many
-    assert "| 12.5 | 10.0% | **missed** | 312 MiB | 300.0 MiB | 301.0 MiB | 500.4 B an image | **missed** |" in many
+    assert "| 12.5 |  | 10.0% | **missed** | 312 MiB | 300.0 MiB | 301.0 MiB | 500.4 B an image | **missed** |" in many
     assert "| 5.3 kB an image | 8.2 kB an image | 222 hours |" in many  # 10,000,000 / 12.5 / 3600
     assert "| 2.1% | met |" in short and short.count("too few to tell") == 2
     training = {"what": "training", "one": 10.0, "two": 18.0, "ratio": 1.8, "ratios": [1.7, 1.9], "batch_of_one": 4}

@@ -15,7 +15,8 @@ PICTURES = [("a", 0.8, 90, 100), ("b", 0.0, 7, 0), ("c", 1.0, 0, 0), ("d", 0.0, 
 
 
 def metrics(coverage):
-    area = {"area": {"coverage": coverage}} if coverage else {}
+    area = {"coverage": coverage, "low": 0.3, "high": 1.0, "mean_width_share": 0.125}
+    area = {"area": area} if coverage else {}
     score = {"mean": 0.45, "low": 0.1, "high": 0.9}
     return {
         "images": 4,
@@ -70,15 +71,17 @@ def test_both_sources_are_scored_at_their_own_size_and_replace_their_rows(evalua
     assert test | about == test
     assert (test["empty_truths"], test["false_alarms"]) == (2, 1)
     assert test["dice_of_structures"] == pytest.approx(0.4)
-    assert (test["area_coverage"], elsewhere["area_coverage"]) == (0.9, None)
+    assert (test["area_coverage"], test["area_coverage_ci"], test["area_width_share"]) == (0.9, [0.3, 1.0], 0.125)
+    assert elsewhere["area_coverage"] is elsewhere["area_coverage_ci"] is elsewhere["area_width_share"] is None
     page = rendered("<!-- table: transfer -->\n<!-- end -->\n", tmp_path)
-    about = "4 | `unet` | 64 | 1 | 0.450 [0.100, 0.900] | 0.450 | 0.450 | 0.600 | -0.50 | 1 of 2"
-    assert f"| polyp, test | {about} | 0.90 |\n" in page and f"| polyp, external | {about} |  |\n" in page
+    about = "4 | `unet` | 64 / 1 | 1 | 0.450 [0.100, 0.900] | 0.450 | 0.450 | 0.600 | -0.50 | 1 of 2"
+    assert f"| polyp, test | {about} | 0.90 | 0.125 |\n" in page and f"| polyp, external | {about} |  |  |\n" in page
+    del test["area_width_share"]  # a row of earlier
     seed = test | {"seed": 2, "dice_mean": 0.55, "false_alarms": 2, "area_coverage": 0.8, "doubt_correlation": -0.5}
     write_rows(output, {}, [elsewhere | {"empty_truths": 0}, seed, test])
     page = rendered("<!-- table: transfer -->\n<!-- end -->\n", tmp_path)
     scores = "0.500 (0.450 to 0.550) | 0.450 | 0.450 | 0.600 | -0.50 | 1, 2 of 2 | 0.85 (0.80 to 0.90)"
-    assert f"| polyp, test | 4 | `unet` | 64 | 1, 2 | {scores} |\n" in page and "| -0.50 |  |  |\n" in page
+    assert f"| polyp, test | 4 | `unet` | 64 / 1 | 1, 2 | {scores} |  |\n" in page and "| -0.50 |  |  |  |\n" in page
 
 
 def test_gain_of_runs_over_others_is_of_the_same_pictures_and_seeds(tmp_path, monkeypatch):
@@ -107,7 +110,7 @@ def test_gain_of_runs_over_others_is_of_the_same_pictures_and_seeds(tmp_path, mo
     # Of the pairs of seeds and of images that can be drawn, the extreme means are -.1 and .4.
     assert test["gain_ci"] == pytest.approx([-0.1, 0.4])
     page = rendered("<!-- table: paired -->\n<!-- end -->\n", tmp_path)
-    assert "| polyp, test | 4 | 64 | 0, 1 | `unet` - `unet` | 30 and 30 | 0.7000 | 0.5500 | +0.1500 [" in page
+    assert "| polyp, test | 4 | 64 / 1 | 0, 1 | `unet` - `unet` | 30 and 30 | 0.7000 | 0.5500 | +0.1500 [" in page
 
 
 def test_runs_that_are_no_pairs_are_refused_before_any_is_evaluated(evaluated, tmp_path, capsys):

@@ -18,6 +18,7 @@ from ddim_jax.cli.sample import run as sample
 from ddim_jax.evaluation import evaluate_checkpoint
 from ddim_jax.evaluation.checkpoint import open_split
 from ddim_jax.inference import Ensemble, Segmenter, load_checkpoints, segment_files
+from ddim_jax.inference.packing import pack
 from ddim_jax.models import create_model, example_inputs
 from ddim_jax.runtime.errors import InputError
 
@@ -194,11 +195,20 @@ def test_none_is_no_ensemble(load):
         load([])
 
 
-def test_the_same_weights_twice_are_refused_and_networks_of_other_pictures_told(monkeypatch):
+def test_the_same_averaged_weights_twice_are_refused(runs, tmp_path):
+    packed, again = tmp_path / "packed.safetensors", tmp_path / "again"
+    pack(runs[0], packed)
+    _, params = tiny_params(0)
+    metadata = {"config": config(), "package_version": "0"}
+    CheckpointStore(again / "checkpoints").save(9, state={"step": 9}, ema_params=params, metadata=metadata)
+    for other in (packed, again):
+        with pytest.raises(InputError, match=rf"run0/checkpoints/5, \S+{other.name}\S* have the same weights"):
+            Ensemble.load([runs[0], runs[1], other])
+
+
+def test_networks_of_other_pictures_are_told(monkeypatch):
     said = []
     monkeypatch.setattr("ddim_jax.inference.ensemble.logging.warning", lambda text, *values: said.append(text % values))
-    with pytest.raises(InputError, match=r"run1.0/checkpoints/7, run1.0/checkpoints/7 have the same weights"):
-        Ensemble([reads_red(), reads_red(0.5), reads_red()])
 
     def warnings(*given):
         """Joins networks of such data and digests of training images; returns the warnings."""
