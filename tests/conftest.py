@@ -25,6 +25,7 @@ from ddim_jax.runtime.cache_folder import cache_folder, processor_digest
 from ddim_jax.training import resume, setup, state, train
 
 LONGEST_FILES = (
+    "test_hypotheses_learnt.py",
     "test_training_processes.py",
     "test_speed_suites.py",
     "test_bad_inputs.py",
