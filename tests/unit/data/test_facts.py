@@ -4,7 +4,6 @@ import threading
 import time
 
 import numpy as np
-import pytest
 from loaded_arrays import load_arrays
 from pair_files import save_pair
 from PIL import Image
@@ -87,7 +86,6 @@ def test_values_that_would_vanish_do_not_take_each_others_pixel():
     assert np.unique(resize_mask(np.array([[1, 2, 3]], np.uint8), (1, 1))).size == 1
 
 
-@pytest.mark.attack("16.17")
 def test_the_pixels_that_are_read_at_once_are_bounded(tmp_path, monkeypatch):
     """A budget of 500 pixels has room for two pairs of 240 at once; a pair of 5000 is read alone."""
     from ddim_jax.data import arrays, facts, pipeline

@@ -7,8 +7,6 @@ import pytest
 from ddim_jax.ops import environment as module
 from ddim_jax.ops.environment import differences, environment, warn_if_changed
 
-pytestmark = pytest.mark.attack("16.7")
-
 
 def test_the_same_environment_differ_by_nothing(caplog):
     kept = json.loads(json.dumps(environment()))
