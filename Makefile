@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := $(if $(filter file,$(origin PYTHON)),.venv,.venv-$(notdir $(PYTHON)))
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip install --quiet
+# As the extra `export` has it; by itself, for it asks for an older Orbax than the tests are to run with.
+JAX2ONNX = $(shell grep -o 'jax2onnx>=[^"]*' pyproject.toml)
 DEMO_DIR ?= runs/demo
 # Extra options of the demo's training, e.g. DEMO_FLAGS=--config.train.steps=50
 DEMO_FLAGS ?=
@@ -84,7 +86,7 @@ $(VENV)/installed: pyproject.toml
 
 $(VENV)/installed-test: $(VENV)/installed
 	$(PIP) --editable '.[test]'
-	$(PIP) --no-deps 'jax2onnx>=0.17.1,<0.18'
+	$(PIP) --no-deps '$(JAX2ONNX)'
 	touch $@
 
 $(VENV)/installed-docs: $(VENV)/installed
@@ -99,7 +101,7 @@ $(VENV)/installed-bench: $(VENV)/installed
 installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) --editable '.[test,docs,bench]'
-	$(PIP) --no-deps 'jax2onnx>=0.17.1,<0.18'
+	$(PIP) --no-deps '$(JAX2ONNX)'
 	touch $(VENV)/installed $(VENV)/installed-test $(VENV)/installed-docs $(VENV)/installed-bench
 
 clean:

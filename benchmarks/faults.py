@@ -193,18 +193,3 @@ def faults_of(root: Path, part: str) -> str:
         f"`python -m tests.slow.trials {part}` measures it again.\n"
     )
     return "\n".join(text)
-
-
-def attacks(root: Path) -> str:
-    """Counts tests and kinds of attacks, with a table of the kinds that went wrong, from docs/results/attacks.json."""
-    found = read_result(root / "docs" / "results" / "attacks.json")
-    if not found:
-        return "Not measured.\n"
-    names = ("failed", "tracebacks", "hangs", "skipped")
-    wrong = [row for row in found["rows"] if any(row[name] for name in names)]
-    columns = {"attack": "{kind}", **{name: f"{{{name}:,}}" for name in ("tests", *names)}}
-    told = f"\n\n{table(columns, wrong)}" if wrong else " None failed, hung or was skipped.\n"
-    return (
-        f"{found['tests']:,} tests of {len(found['rows'])} kinds of attack.{told}\nMeasured on {found['cpu']}, in "
-        f"{found['measured_in_s']:,.0f} s, with at most {found['limit_s']:g} s for a test; {of_commit(found)}.\n"
-    )

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks.faults import PARTS, attacks, faults, faults_of
+from benchmarks.faults import PARTS, faults, faults_of
 from benchmarks.machine import ROOT
 from benchmarks.quality.ablation import ablations
 from benchmarks.quality.accuracy import accuracy, choices
@@ -61,7 +61,6 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "exported": exported,
     "step-profile": step_profile,
     "step-profile-light": lambda root: step_profile(root, "lightweight_ddim"),
-    "attacks": attacks,
     "faults": faults,
     **{f"faults-{part}": lambda root, part=part: faults_of(root, part) for part in PARTS},
 }

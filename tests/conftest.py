@@ -58,9 +58,6 @@ UNUSED_DAYS = 14
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: starts programs or takes longer than a few seconds; make test-all")
     config.addinivalue_line("markers", "long: minutes of a benchmark or of the largest images; make test-long")
-    config.addinivalue_line(
-        "markers", "attack(kind): repeats a kind of attack; `python -m tests.slow.attacks` counts them"
-    )
     config.addinivalue_line("markers", "needs_kernels: skipped where the compiled CPU kernels are not used")
     check_kernels()
     gc.set_threshold(50_000, 20, 20)  # tracing makes many objects and little garbage; a tenth of the time was this

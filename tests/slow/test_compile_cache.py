@@ -50,7 +50,6 @@ def test_the_users_own_folder_is_used(tmp_path):
     assert os.listdir(folder)
 
 
-@pytest.mark.attack("16.3")
 def test_a_program_of_which_a_byte_changed_is_made_again(tmp_path):
     """With zstandard JAX itself does not notice, and runs it."""
     first, folder, _, _ = run(XDG_CACHE_HOME=str(tmp_path))
@@ -64,7 +63,6 @@ def test_a_program_of_which_a_byte_changed_is_made_again(tmp_path):
     assert run(XDG_CACHE_HOME=str(tmp_path))[2] > 0
 
 
-@pytest.mark.attack("by design")
 def test_a_folder_that_others_may_write_to_is_refused(tmp_path):
     (tmp_path / "ddim_jax").mkdir()
     (tmp_path / "ddim_jax").chmod(0o777)

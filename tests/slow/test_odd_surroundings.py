@@ -58,7 +58,6 @@ def masks(folder):
     return {path.name: path.read_bytes() for path in sorted(folder.glob("*_mask.png"))}
 
 
-@pytest.mark.attack("16.25")
 @pytest.mark.parametrize("after", ["<&- >&- 2>&-", ">/dev/full", "2>/dev/full", ">/dev/full 2>&1"])
 def test_streams_that_cannot_be_written_to_stop_no_work(start, tmp_path, after):
     done = start(after)
@@ -67,15 +66,12 @@ def test_streams_that_cannot_be_written_to_stop_no_work(start, tmp_path, after):
     assert lost == (after == ">/dev/full") and "Traceback" not in done.stderr
 
 
-@pytest.mark.attack("16.25")
 def test_a_name_that_a_stream_cannot_encode(start, tmp_path):
     done = start("--output $'\\xe9\\x1b[31m'", before=f"cd {tmp_path}; ln -s $OLDPWD/run $OLDPWD/in .;",
                  PYTHONIOENCODING="ascii")  # fmt: skip
     assert done.returncode == 0 and "failed: \\xe9\\x1b[31m\n" in done.stdout, done.stderr
 
 
-@pytest.mark.attack("16.7")
-@pytest.mark.attack("16.27")
 def test_random_numbers_and_types_are_those_of_every_environment(start, tmp_path):
     assert start("--save mask,probability").returncode == 0
     expected = masks(tmp_path / "out")
@@ -91,7 +87,6 @@ def test_random_numbers_and_types_are_those_of_every_environment(start, tmp_path
     assert (tmp_path / "out/0_probability.png").read_bytes() == probability
 
 
-@pytest.mark.attack("16.27")
 @pytest.mark.parametrize(
     ("variable", "value", "said"),
     [
@@ -104,14 +99,12 @@ def test_a_variable_that_cannot_be_meant_is_one_line(start, variable, value, sai
     assert done.returncode == 2 and done.stderr.startswith(said) and done.stderr.count("\n") == 1
 
 
-@pytest.mark.attack("16.28")
 def test_few_open_files_are_one_line(start):
     done = start(before="ulimit -n 32;")
     assert done.returncode == 2 and "ulimit -n 256" in done.stderr and done.stderr.count("\n") == 1
     assert start(before="ulimit -S -n 32;").returncode == 0
 
 
-@pytest.mark.attack("16.24")
 def test_a_library_of_kernels_that_is_cut_short_is_not_used(start, tmp_path):
     program = (
         "import hashlib; from ddim_jax.ops.cpu_kernels import library\n"
@@ -134,7 +127,6 @@ def steps_saved(workdir):
     return sorted(int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdecimal())
 
 
-@pytest.mark.attack("16.26")
 def test_a_training_whose_reader_leaves_saves_what_it_has(environment, folder, tmp_path):
     process = training(environment, folder, tmp_path / "run", subprocess.PIPE)
     try:
@@ -146,7 +138,6 @@ def test_a_training_whose_reader_leaves_saves_what_it_has(environment, folder, t
     assert len(steps_saved(tmp_path / "run")) == 1
 
 
-@pytest.mark.attack("16.26")
 def test_a_training_whose_terminal_goes_away_saves_what_it_has(environment, folder, tmp_path):
     # Under nohup the signal is ignored, by these tests and so by what they start; here it is to be heard.
     ours = signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -167,7 +158,6 @@ def test_a_training_whose_terminal_goes_away_saves_what_it_has(environment, fold
     assert f"SIGHUP: saved step {step}, stopped" in (tmp_path / "log").read_text()
 
 
-@pytest.mark.attack("16.29")
 def test_a_user_without_a_name_and_a_home(environment, folder, tmp_path):
     nobody = ["unshare", "--user", "--map-user=12345", "--map-group=12345"]
     with contextlib.suppress(FileNotFoundError):

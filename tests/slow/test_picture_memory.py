@@ -9,7 +9,6 @@ LARGEST = int(MAX_PIXELS**0.5)
 LONG = ("CMYK progressive.jpg", "RGBA16 deflate.tif")
 
 
-@pytest.mark.attack("16.16")
 @pytest.mark.parametrize("name", [*(pytest.param(name, marks=pytest.mark.long) for name in LONG), "I;16.png"])
 def test_the_largest_pictures(tmp_path, name):
     found = list(measure(tmp_path, LARGEST, [name]))
@@ -19,7 +18,6 @@ def test_the_largest_pictures(tmp_path, name):
 
 
 @pytest.mark.long
-@pytest.mark.attack("16.16")
 def test_the_largest_masks(tmp_path):
     """Colours have to be told apart: there are fewer of them."""
     for name, side in (("L.png", LARGEST), ("RGBA.png", 7320), ("I;16.png", 7320)):

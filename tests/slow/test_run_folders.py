@@ -23,7 +23,6 @@ def run(reference, tmp_path):
     return Path(shutil.copytree(reference, tmp_path / "run", symlinks=True))
 
 
-@pytest.mark.attack("16.21")
 @on_cpu
 def test_lines_that_cannot_be_read_do_not_keep_a_run_from_going_on(reference, run, capfd):
     lines = (run / "metrics.jsonl").read_bytes().splitlines(keepends=True)
@@ -48,7 +47,6 @@ def test_lines_that_cannot_be_read_do_not_keep_a_run_from_going_on(reference, ru
     )
 
 
-@pytest.mark.attack("16.26")
 @on_cpu
 @pytest.mark.parametrize("method", ["training", "validation"])
 def test_numbers_that_the_disk_refuses_end_the_run_after_a_checkpoint(method, reference, tmp_path, monkeypatch):
@@ -69,7 +67,6 @@ def test_numbers_that_the_disk_refuses_end_the_run_after_a_checkpoint(method, re
         assert_same_bits(checkpoint(tmp_path, 12), checkpoint(reference, 12))
 
 
-@pytest.mark.attack("16.36")
 @on_cpu
 def test_a_run_that_is_moved_while_it_trains_saves_nothing_in_the_old_place(reference, tmp_path, monkeypatch):
     report = loop.Reporter.training

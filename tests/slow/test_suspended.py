@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.attack("16.31")
 PROGRAM = Path(__file__).with_name("suspended_process.py")
 LIMIT = 300
 

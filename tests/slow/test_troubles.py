@@ -11,9 +11,6 @@ from tests.slow.trials.judge import assert_within_limits
 pytestmark = pytest.mark.usefixtures("programs_share_the_cache")
 
 
-@pytest.mark.attack("16.9")
-@pytest.mark.attack("16.10")
-@pytest.mark.attack("16.36")
 def test_what_is_taken_away_from_a_training_is_said_and_lost_is_nothing(tmp_path):
     found = troubles.measure(tmp_path, len(troubles.KINDS), 0, print)
     assert found["offenders"] == {"unclear": [], "failed": []}

@@ -7,6 +7,7 @@ again would take TensorFlow, and twice the disk. tensorflow_datasets is imported
 import contextlib
 import functools
 import hashlib
+import io
 import os
 import shutil
 import uuid
@@ -120,6 +121,12 @@ def builder_class(dataset: Published) -> type:
     """
     import tensorflow_datasets as tfds
 
+    class LocalInfo(tfds.core.DatasetInfo):
+        """The facts of a data set that no bucket of TensorFlow Datasets has."""
+
+        def initialize_from_bucket(self) -> None:
+            """Does nothing: TFDS would make a folder for what the bucket has, find nothing, and leave the folder."""
+
     class Pairs(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         """Pairs of paths relative to `manual_dir`, the folder the data set was unpacked into."""
 
@@ -131,7 +138,7 @@ def builder_class(dataset: Published) -> type:
         def _info(self):
             # Built by hand: dataset_info_from_configs looks for metadata files beside the module.
             text = tfds.features.Text()
-            return tfds.core.DatasetInfo(
+            return LocalInfo(
                 builder=self,
                 description=dataset.description,
                 homepage=dataset.homepage,
@@ -166,10 +173,13 @@ def _prepare(builder_class: type, root: Path, index: Path, split: dict[str, str]
     partial = index.parent / f".{index.name}.{uuid.uuid4().hex}"
     try:
         builder = builder_class(data_dir=partial, file_format="array_record")
-        builder.download_and_prepare(
-            download_dir=partial / "downloads",
-            download_config=tfds.download.DownloadConfig(manual_dir=root, try_download_gcs=False),
-        )
+        # TFDS would print the folder that is moved afterwards, and show bars for each split.
+        tfds.disable_progress_bar()
+        with contextlib.redirect_stdout(io.StringIO()):
+            builder.download_and_prepare(
+                download_dir=partial / "downloads",
+                download_config=tfds.download.DownloadConfig(manual_dir=root, try_download_gcs=False),
+            )
         shutil.rmtree(partial / "downloads", ignore_errors=True)
         write_split(partial / "splits.csv", split)
         with contextlib.suppress(OSError):

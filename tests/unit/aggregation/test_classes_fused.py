@@ -83,8 +83,8 @@ def test_exclusive_classes_never_sum_to_more_than_one(ensemble):
 
 
 def test_the_uncertainty_of_a_pixel_is_that_of_its_least_sure_class():
-    drawn = samples([1, 1, 0], [1, 2, 0])
-    np.testing.assert_allclose(uncertainty(drawn), [[0, 0.5, 0]])
+    drawn = samples([1, 1, 0, 0, 0], [1, 2, 0, 1, 2])
+    np.testing.assert_allclose(uncertainty(drawn), [[0, 0.5, 0, 0.5, 0.5]])
 
 
 def test_the_papers_protocol_cuts_each_class_at_its_own_stretch():

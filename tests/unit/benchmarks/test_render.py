@@ -250,19 +250,6 @@ def test_what_went_wrong_is_told_one_by_one(root):
     assert "| kills |  | could not be measured: status 2: damaged |" in render.faults(root)
 
 
-def test_attacks_are_counted_once_and_only_what_went_wrong_is_listed(root):
-    row = {"kind": "a", "tests": 5, "failed": 0, "tracebacks": 0, "hangs": 0, "skipped": 0}
-    about = {"tests": 6, "cpu": "a processor", "measured_in_s": 12.4, "limit_s": 60.0, "commit": "abc", "rules": {}}
-    write(root / "docs/results/attacks.json", about | {"rows": [row, row | {"kind": "b", "tests": 2}]})
-    assert render.attacks(root).splitlines() == [
-        "6 tests of 2 kinds of attack. None failed, hung or was skipped.",
-        "",
-        "Measured on a processor, in 12 s, with at most 60 s for a test; commit abc.",
-    ]
-    write(root / "docs/results/attacks.json", about | {"rows": [row, row | {"kind": "b", "failed": 1}]})
-    assert [line for line in render.attacks(root).splitlines() if line[:1] == "|"][2:] == ["| b | 5 | 1 | 0 | 0 | 0 |"]
-
-
 def test_every_step_is_a_line_for_each_sampler_and_a_column_for_each_target(root):
     row = {"dataset": "polyp", "size": 64, "networks": "small", "device": "a machine", "budget_s": 9.0, "seed": 0}
     row |= {

@@ -18,7 +18,6 @@ from ddim_jax.checkpoints.steps import Steps
 from ddim_jax.runtime.errors import CheckpointError, InputError
 
 
-@pytest.mark.attack("16.1")
 @pytest.mark.parametrize("name", ["run[seed=1]", "run*", "run?", "back\\slash"])
 def test_a_path_that_would_be_taken_for_a_pattern_is_refused(name, tmp_path):
     with pytest.raises(InputError, match=r"cannot be kept in a path with .*choose another --workdir"):
@@ -26,7 +25,6 @@ def test_a_path_that_would_be_taken_for_a_pattern_is_refused(name, tmp_path):
     assert not (tmp_path / name).exists()
 
 
-@pytest.mark.attack("16.1")
 @pytest.mark.parametrize("name", ["run#1%20 {c,d}", "lung ü@x:y&z=1 ~"])
 def test_other_characters_do_no_harm(name, store, tmp_path):
     shutil.move(store.directory, tmp_path / name / "checkpoints")
@@ -36,7 +34,6 @@ def test_other_characters_do_no_harm(name, store, tmp_path):
     assert moved.restore_params("best").params["ema"]["w"][0, 0] == 10
 
 
-@pytest.mark.attack("16.1")
 def test_what_was_saved_is_opened_before_its_manifest_is_written(tmp_path, monkeypatch):
     """Without the refusal of its path, Orbax saves what nobody can read."""
     monkeypatch.setattr(store_module, "check_path", lambda directory: None)
@@ -46,7 +43,6 @@ def test_what_was_saved_is_opened_before_its_manifest_is_written(tmp_path, monke
     assert store.steps() == []
 
 
-@pytest.mark.attack("16.9")
 def test_a_disk_that_is_away_is_no_run_that_was_never_begun(store, tmp_path):
     disk = store.directory.rename(tmp_path / "disk")
     store.directory.symlink_to(disk)
@@ -63,7 +59,6 @@ def test_a_disk_that_is_away_is_no_run_that_was_never_begun(store, tmp_path):
     assert not disk.exists()
 
 
-@pytest.mark.attack("16.9")
 def test_the_newest_step_is_a_link_to_a_disk_that_is_away(store, tmp_path):
     kept = (store.directory / "30").rename(tmp_path / "30")
     (store.directory / "30").symlink_to(kept)
@@ -73,7 +68,6 @@ def test_the_newest_step_is_a_link_to_a_disk_that_is_away(store, tmp_path):
         CheckpointStore(store.directory).newest_intact()
 
 
-@pytest.mark.attack("16.36")
 def test_steps_that_vanish_while_a_run_is_at_work_are_not_begun_anew(store, tmp_path):
     assert store.newest_intact() == 30
     moved = store.directory.rename(tmp_path / "moved")
@@ -89,7 +83,6 @@ def test_steps_that_vanish_while_a_run_is_at_work_are_not_begun_anew(store, tmp_
     assert store.steps() == [10, 30, 40]
 
 
-@pytest.mark.attack("16.36")
 @pytest.mark.parametrize("moment", ["write_manifest", "check_written"])
 @pytest.mark.parametrize("is_made_anew", [True, False])
 def test_a_folder_that_is_moved_during_a_save_is_not_made_anew(moment, is_made_anew, store, tmp_path, monkeypatch):
@@ -108,8 +101,6 @@ def test_a_folder_that_is_moved_during_a_save_is_not_made_anew(moment, is_made_a
     assert CheckpointStore(tmp_path / "elsewhere").steps() == [10, 20, 30]
 
 
-@pytest.mark.attack("16.9")
-@pytest.mark.attack("16.36")
 @pytest.mark.parametrize("is_link", [True, False])
 @pytest.mark.parametrize(("of", "moment"), [(Steps, "check_still_there"), (CheckpointStore, "_clear_the_way")])
 def test_a_folder_that_goes_away_as_a_save_begins(of, moment, is_link, store, tmp_path, monkeypatch, caplog):
@@ -132,7 +123,6 @@ def test_a_folder_that_goes_away_as_a_save_begins(of, moment, is_link, store, tm
     assert CheckpointStore(tmp_path / "elsewhere").steps() == [10, 20, 30]
 
 
-@pytest.mark.attack("16.36")
 def test_another_folder_in_the_place_of_one_that_was_moved_is_left_alone(store, tmp_path, monkeypatch):
     def replaced(folder, **items):
         store.directory.rename(tmp_path / "elsewhere")
@@ -144,7 +134,6 @@ def test_another_folder_in_the_place_of_one_that_was_moved_is_left_alone(store, 
     assert CheckpointStore(store.directory).steps() == [20]
 
 
-@pytest.mark.attack("16.10")
 def test_of_an_old_step_in_an_archive_the_link_alone_is_removed(store, tmp_path):
     archive = (store.directory / "20").rename(tmp_path / "archive")
     (store.directory / "20").symlink_to(archive)
@@ -158,7 +147,6 @@ def test_of_an_old_step_in_an_archive_the_link_alone_is_removed(store, tmp_path)
     assert not os.path.lexists(store.directory / "20") and (archive / "state").is_dir()
 
 
-@pytest.mark.attack("16.10")
 @pytest.mark.parametrize("inside", ["state", "metadata/metadata", "manifest.json", "new"])
 def test_links_inside_a_step_are_refused(inside, store, tmp_path, caplog):
     path = store.directory / "30" / inside
@@ -197,7 +185,6 @@ ODD_RECORDS = {
 }
 
 
-@pytest.mark.attack("16.22")
 @pytest.mark.parametrize("kind", ODD_RECORDS)
 def test_odd_records_of_a_manifest_made_again_are_damage(kind, store, caplog):
     made_again(store.directory / "30", ODD_RECORDS[kind])
@@ -205,7 +192,6 @@ def test_odd_records_of_a_manifest_made_again_are_damage(kind, store, caplog):
     assert "30 is damaged: manifest.json: not a readable manifest" in caplog.text and "\x1b" not in caplog.text
 
 
-@pytest.mark.attack("16.22")
 @pytest.mark.parametrize(
     "content", [[], None, 3, "x", {"files": [1]}, {"files": None}, {"files": {"a": 1}, "sha256": 1}]
 )
@@ -214,7 +200,6 @@ def test_a_manifest_of_another_form_is_damage(content, store):
     assert store.restore_params("latest").step == 20
 
 
-@pytest.mark.attack("16.22")
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/zero", path)])
 def test_what_keeps_a_reader_waiting_is_not_read(make, store, caplog):
     for name in ("metrics/metrics", "metadata/metadata", "manifest.json"):
@@ -230,7 +215,6 @@ def test_what_keeps_a_reader_waiting_is_not_read(make, store, caplog):
     assert store.restore_params("latest").step == 30
 
 
-@pytest.mark.attack("16.22")
 def test_scores_that_are_none_are_named_and_never_the_best(store, caplog):
     path = store.directory / "30" / "metrics/metrics"
     numbers = ('"0.9"', "null", "NaN", "1e999", "[1]", "true", "9" * 5000)
@@ -244,14 +228,12 @@ def test_scores_that_are_none_are_named_and_never_the_best(store, caplog):
     assert store.steps() == [10, 20, 40] and (store.directory / "30.damaged").is_dir()
 
 
-@pytest.mark.attack("16.22")
 def test_a_file_that_is_read_whole_has_to_be_small(store, monkeypatch):
     monkeypatch.setattr("ddim_jax.checkpoints.manifest._LARGEST", 20)
     content, problem = read_verified(store.directory / "30", "metrics/metrics")
     assert content is None and problem == "manifest.json: more than 20 bytes; not a readable manifest"
 
 
-@pytest.mark.attack("16.18")
 def test_a_state_in_one_huge_piece_is_not_read(store):
     folder = store.directory / "30"
     files = tensorstore.KvStore.open({"driver": "ocdbt", "base": f"file://{folder}/state/"}).result()
@@ -264,7 +246,6 @@ def test_a_state_in_one_huge_piece_is_not_read(store):
         store.restore(template())
 
 
-@pytest.mark.attack("16.23")
 @pytest.mark.parametrize("which", ["latest", "best"])
 def test_a_step_removed_while_it_is_read_is_no_damage(which, store, monkeypatch, caplog):
     """A training saves two steps and removes the one that is being read, at two moments of reading."""
@@ -284,7 +265,6 @@ def test_a_step_removed_while_it_is_read_is_no_damage(which, store, monkeypatch,
     assert "damaged" not in caplog.text
 
 
-@pytest.mark.attack("16.23")
 def test_a_step_removed_while_it_is_verified_is_no_damage(store, monkeypatch, caplog):
     find, begun = steps_module.find_damage, []
 

@@ -11,8 +11,6 @@ from ddim_jax.cli import main
 from ddim_jax.cli.begin import find_device
 from ddim_jax.runtime.errors import InputError
 
-pytestmark = pytest.mark.attack("16.27")
-
 
 @pytest.mark.parametrize(
     ("error", "said"),

@@ -219,7 +219,6 @@ def test_plugins_that_are_none(parse, networks, arguments, message):
     assert re.match(f"error: .*{message}", said)
 
 
-@pytest.mark.attack("16.34")
 @pytest.mark.parametrize("name", ["\x1b[31mfoo", "a b", "1x", "train..steps"])
 def test_a_field_that_is_no_name_is_one_line_that_a_terminal_bears(parse, name):
     said = parse("--config", "tiny.py", f"--config.{name}=1")

@@ -4,7 +4,6 @@ import threading
 import time
 
 import numpy as np
-import pytest
 from loaded_arrays import load_arrays
 from pair_files import save_pair
 from PIL import Image
@@ -75,6 +74,12 @@ def test_a_value_that_would_vanish_keeps_the_pixel_at_its_centre():
     assert resize_mask(mask, (256, 256))[33:35, 100:102].sum() == 4  # nothing is added to what is left
 
 
+def test_the_pixel_at_the_centre_is_that_of_its_row_and_its_column():
+    mask = np.zeros((768, 1024), np.uint8)
+    mask[100:105, 701:706] = 1
+    assert np.argwhere(resize_mask(mask, (64, 48))).tolist() == [[102 * 64 // 768, 703 * 48 // 1024]]
+
+
 def test_values_that_would_vanish_do_not_take_each_others_pixel():
     mask = np.zeros((768, 768), np.uint8)
     mask[301:304, 301:303], mask[301:304, 303:305], mask[304:306, 301:303] = 1, 2, 3  # all in row and column 25 of 64
@@ -87,7 +92,6 @@ def test_values_that_would_vanish_do_not_take_each_others_pixel():
     assert np.unique(resize_mask(np.array([[1, 2, 3]], np.uint8), (1, 1))).size == 1
 
 
-@pytest.mark.attack("16.17")
 def test_the_pixels_that_are_read_at_once_are_bounded(tmp_path, monkeypatch):
     """A budget of 500 pixels has room for two pairs of 240 at once; a pair of 5000 is read alone."""
     from ddim_jax.data import arrays, facts, pipeline

@@ -219,7 +219,6 @@ def test_phantoms_have_no_folder(tmp_path):
         load_dataset("phantom", "train", root=tmp_path)
 
 
-@pytest.mark.attack("16.19")
 def test_links_to_folders_above_are_followed_once(tmp_path):
     save(tmp_path / "real/images/a.png", picture(1))
     for name in ("one", "two", "three"):

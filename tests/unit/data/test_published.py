@@ -3,6 +3,7 @@
 import re
 import shutil
 import sys
+import tempfile
 
 import numpy as np
 import pytest
@@ -256,6 +257,16 @@ def test_the_index_is_made_once_and_again_when_the_files_change(tmp_path, monkey
     (root / "Covid/images/Images Covid (9).bmp").rename(root / "Covid/images/Images Covid (9).png")
     assert ids("rsua", root) == second
     assert len(indexing()) == 1
+
+
+def test_an_index_is_made_silently_and_leaves_no_temporary_folder(tmp_path, monkeypatch, capfd):
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    rsua_tree(tmp_path / "data", per_class=4)
+    assert [len(found) for found in ids("rsua", tmp_path / "data").values()] == [10, 1, 1]
+    assert not list((tmp_path / "tmp").iterdir())
+    said = capfd.readouterr()
+    assert said.out == "" and "examples" not in said.err
 
 
 def test_a_cache_that_cannot_be_written_is_named(tmp_path):

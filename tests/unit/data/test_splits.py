@@ -240,7 +240,6 @@ def test_pictures_left_out_of_a_table_are_said_and_not_used(tmp_path, said):
     assert f"{tmp_path}/splits.csv leaves out 2 of 5 pairs, which are not used: d, e" in said
 
 
-@pytest.mark.attack("16.8")
 @pytest.mark.parametrize("kind", ["link", "folder", "fifo"])
 def test_a_table_whose_disk_is_away_is_refused_and_never_drawn_anew(tmp_path, kind):
     table, ids = tmp_path / "splits.csv", list("abcdef")
@@ -255,7 +254,6 @@ def test_a_table_whose_disk_is_away_is_refused_and_never_drawn_anew(tmp_path, ki
     assert os.path.lexists(table) and not table.is_file() and not (tmp_path / "cache").exists()
 
 
-@pytest.mark.attack("16.8")
 def test_what_is_added_to_a_linked_table_goes_to_the_table(tmp_path):
     ids = [str(number) for number in range(12)]
     draw(tmp_path, ids)
@@ -266,7 +264,6 @@ def test_what_is_added_to_a_linked_table_goes_to_the_table(tmp_path):
     assert (tmp_path / "splits.csv").is_symlink() and read_split(tmp_path / "elsewhere/table.csv").split == split
 
 
-@pytest.mark.attack("16.32")
 @pytest.mark.parametrize("names", [["a ", " b", " c "], ["a", "a ", " a"], ["a\t", "b;c", "d\u00a0"]])
 def test_names_with_blanks_at_their_ends_come_back(tmp_path, names):
     split = draw(tmp_path, names)

@@ -1,4 +1,4 @@
-"""A batch, a stand-in for the network whose answer is known, and the rates, for the tests of a process."""
+"""Stand-ins for the network whose answer is known, with what the tests of samplers and of a process share."""
 
 import functools
 
@@ -6,12 +6,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy_ddim
+from numpy_schedules import cosine_alpha_bars, zero_terminal
 
 from ddim_jax import diffusion
 from ddim_jax.sampling_options import SamplingOptions
 
 SHAPE = (3, 4, 5, 1)
 T = np.array([0, 400, 999])
+SAMPLED = (2, 3, 4, 1)
+"""The shape of what the tests of the samplers draw."""
+KEY_SEED = 6
+SCHEDULES = {
+    "linear": (diffusion.linear_schedule(), numpy_ddim.alpha_bars()),
+    "cosine": (diffusion.cosine_schedule(), cosine_alpha_bars(1000)),
+    "cosine to zero": (
+        diffusion.with_zero_terminal_snr(diffusion.cosine_schedule()),
+        zero_terminal(cosine_alpha_bars(1000)),
+    ),
+}
+"""The package's, and alpha_bar of an independent version."""
 
 
 def _by_name(sampler):
@@ -33,6 +46,47 @@ def drawn_noise(seed, steps, shape, dtype=jnp.float64):
     """The documented chain: step k draws from fold_in(key, k)."""
     key = jax.random.key(seed)
     return jax.vmap(lambda k: jax.random.normal(jax.random.fold_in(key, k), shape, dtype))(jnp.arange(steps))
+
+
+def network(x, t, xp=np):
+    return xp.tanh(0.6 * x - 0.4 * xp.cos(t / 170.0)) + 0.1 * x * xp.sin(t / 300.0)
+
+
+def network_jax(x, t):
+    return network(x, t.astype(x.dtype).reshape(-1, 1, 1, 1), jnp)
+
+
+def starting_noise(dtype=np.float64):
+    return np.random.default_rng(4).normal(size=SAMPLED).astype(dtype)
+
+
+def compare_with_numpy(sample, reference, steps, *, schedule="linear", clip=None, drawn=False, **options):
+    """Compares the path of a sampler in float64 with that of an independent version.
+
+    Args:
+      sample: of this module.
+      reference: of numpy_ddim, numpy_ddpm or numpy_dpm_solver.
+      schedule: of `SCHEDULES`.
+      drawn: the sampler draws noise, from the key of `KEY_SEED`.
+      options: those that both take: prediction, eta.
+    """
+    ours, bars = SCHEDULES[schedule]
+    key = {"key": jax.random.key(KEY_SEED)} if drawn else {}
+    with jax.enable_x64(True):
+        noise = jnp.asarray(starting_noise())
+        result, trajectory = sample(
+            network_jax, noise, ours, steps, clip_x0=clip, return_trajectory=True, **options, **key
+        )
+        z = {"z": np.asarray(drawn_noise(KEY_SEED, steps, SAMPLED))} if drawn else {}
+    x_t, x0 = reference(network, starting_noise(), steps, bars=bars, clip=clip, **options, **z)
+    assert result.dtype == np.float64
+    assert trajectory.x_t.shape == (steps + 1, *SAMPLED) and trajectory.x0.shape == (steps, *SAMPLED)
+    np.testing.assert_allclose(trajectory.x_t, x_t, rtol=1e-8, atol=1e-9)
+    np.testing.assert_allclose(trajectory.x0, x0, rtol=1e-8, atol=1e-9)
+    np.testing.assert_array_equal(result, trajectory.x_t[-1])
+    np.testing.assert_array_equal(result, trajectory.x0[-1])  # alpha_bar = 1: no noise is left
+    if clip is not None:
+        assert np.abs(x0).max() == clip  # the bound was met, or this would show nothing
 
 
 def batch(seed=0):

@@ -1,5 +1,6 @@
 """Ancestral sampling against an independent float64 version, against DDIM, and against a closed form."""
 
+import functools
 import itertools
 import re
 
@@ -8,95 +9,46 @@ import jax.numpy as jnp
 import numpy as np
 import numpy_ddpm
 import pytest
-from numpy_schedules import cosine_alpha_bars, zero_terminal
-from stand_ins import ddim_sample, ddpm_sample, drawn_noise
-
-from ddim_jax.diffusion import (
-    DiffusionProcess,
-    cosine_schedule,
-    linear_schedule,
-    with_zero_terminal_snr,
+from stand_ins import (
+    KEY_SEED,
+    SAMPLED,
+    compare_with_numpy,
+    ddim_sample,
+    ddpm_sample,
+    drawn_noise,
+    network,
+    network_jax,
+    starting_noise,
 )
+
+from ddim_jax.diffusion import DiffusionProcess, linear_schedule
 from ddim_jax.runtime.errors import ConfigError
 from ddim_jax.sampling_options import SamplingOptions
 
-SHAPE = (2, 3, 4, 1)
-KEY_SEED = 6
-
-
-def network(x, t, xp):
-    return xp.tanh(0.6 * x - 0.4 * xp.cos(t / 170.0)) + 0.1 * x * xp.sin(t / 300.0)
-
-
-def network_jax(x, t):
-    return network(x, t.astype(x.dtype).reshape(-1, 1, 1, 1), jnp)
-
-
-def starting_noise(dtype=np.float64):
-    return np.random.default_rng(4).normal(size=SHAPE).astype(dtype)
-
-
-def compare_with_numpy(steps, prediction, clip=None):
-    with jax.enable_x64(True):
-        result, trajectory = ddpm_sample(
-            network_jax,
-            jnp.asarray(starting_noise()),
-            linear_schedule(),
-            steps,
-            prediction=prediction,
-            key=jax.random.key(KEY_SEED),
-            clip_x0=clip,
-            return_trajectory=True,
-        )
-        z = np.asarray(drawn_noise(KEY_SEED, steps, SHAPE))
-    x_t, x0 = numpy_ddpm.sample(
-        lambda x, t: network(x, t, np), starting_noise(), steps, z, prediction=prediction, clip=clip
-    )
-    assert result.dtype == np.float64
-    np.testing.assert_allclose(trajectory.x_t, x_t, rtol=1e-8, atol=1e-9)
-    np.testing.assert_allclose(trajectory.x0, x0, rtol=1e-8, atol=1e-9)
-    np.testing.assert_array_equal(result, trajectory.x_t[-1])
-    np.testing.assert_array_equal(result, trajectory.x0[-1])  # no noise is left
-    return x0
+compare = functools.partial(compare_with_numpy, ddpm_sample, numpy_ddpm.sample, drawn=True)
 
 
 @pytest.mark.parametrize(("steps", "prediction"), list(itertools.product([1, 7, 50, 1000], ["noise", "x0", "v"])))
 def test_equals_the_independent_version(steps, prediction):
-    compare_with_numpy(steps, prediction)
+    compare(steps, prediction=prediction)
 
 
 @pytest.mark.parametrize("prediction", ["noise", "x0", "v"])
 def test_clipped_equals_the_independent_version(prediction):
-    x0 = compare_with_numpy(7, prediction, clip=0.5)
-    assert np.abs(x0).max() == 0.5
+    compare(7, prediction=prediction, clip=0.5)
 
 
 @pytest.mark.parametrize("prediction", ["x0", "v"])
 @pytest.mark.parametrize("steps", [1, 7])
 def test_from_a_schedule_that_ends_at_zero(steps, prediction):
-    bars = zero_terminal(cosine_alpha_bars(1000))
-    with jax.enable_x64(True):
-        _, trajectory = ddpm_sample(
-            network_jax,
-            jnp.asarray(starting_noise()),
-            with_zero_terminal_snr(cosine_schedule()),
-            steps,
-            prediction=prediction,
-            key=jax.random.key(KEY_SEED),
-            return_trajectory=True,
-        )
-        z = np.asarray(drawn_noise(KEY_SEED, steps, SHAPE))
-    x_t, _ = numpy_ddpm.sample(
-        lambda x, t: network(x, t, np), starting_noise(), steps, z, prediction=prediction, bars=bars
-    )
-    np.testing.assert_allclose(trajectory.x_t, x_t, rtol=1e-8, atol=1e-9)
+    compare(steps, prediction=prediction, schedule="cosine to zero")
 
 
 def test_float32_stays_float32_and_close():
     noise = jnp.asarray(starting_noise(np.float32))
     result = ddpm_sample(network_jax, noise, linear_schedule(), 1000, prediction="x0", key=jax.random.key(KEY_SEED))
-    z = np.asarray(drawn_noise(KEY_SEED, 1000, SHAPE, jnp.float32))
-    _, x0 = numpy_ddpm.sample(lambda x, t: network(x, t, np), starting_noise(), 1000, z, prediction="x0")
+    z = np.asarray(drawn_noise(KEY_SEED, 1000, SAMPLED, jnp.float32))
+    _, x0 = numpy_ddpm.sample(network, starting_noise(), 1000, z, prediction="x0")
     assert result.dtype == jnp.float32
     np.testing.assert_allclose(result, x0[-1], rtol=1e-4, atol=1e-4)
 
@@ -132,7 +84,7 @@ def test_the_program_is_one_scan():
     def program(noise, key):
         return ddpm_sample(network_jax, noise, linear_schedule(), 1000, key=key, clip_x0=1.0)
 
-    text = str(jax.make_jaxpr(program)(jnp.zeros(SHAPE), jax.random.key(0)))
+    text = str(jax.make_jaxpr(program)(jnp.zeros(SAMPLED), jax.random.key(0)))
     assert re.findall(r"\b(scan|while)\[", text) == ["scan"]
     assert re.findall(r"\btanh\b", text) == ["tanh"]
     assert "length=1000" in text
@@ -140,18 +92,18 @@ def test_the_program_is_one_scan():
 
 def test_the_process_hands_everything_over():
     process = DiffusionProcess.create(prediction="x0", mask_scale=0.5)
-    image, noise = jnp.zeros((*SHAPE[:3], 3)), jnp.asarray(starting_noise(np.float32))
+    image, noise = jnp.zeros((*SAMPLED[:3], 3)), jnp.asarray(starting_noise(np.float32))
     bars = numpy_ddpm.alpha_bars()
 
     def apply(params, noisy_mask, image, t):
         return params * network_jax(noisy_mask, t)
 
     def denoise(x, t):
-        return 0.5 * 2.0 * network(x / np.sqrt(bars[t] * 0.25 + 1 - bars[t]), t, np)
+        return 0.5 * 2.0 * network(x / np.sqrt(bars[t] * 0.25 + 1 - bars[t]), t)
 
     key = jax.random.key(KEY_SEED)
     result = process.sample(apply, 2.0, image, noise, SamplingOptions(6, sampler="ddpm", clip_x0=0.9), key=key)
-    z = np.asarray(drawn_noise(KEY_SEED, 6, SHAPE, jnp.float32))
+    z = np.asarray(drawn_noise(KEY_SEED, 6, SAMPLED, jnp.float32))
     _, x0 = numpy_ddpm.sample(denoise, starting_noise(), 6, z, prediction="x0", clip=0.45)
     np.testing.assert_allclose(result, x0[-1] / 0.5, rtol=1e-4, atol=1e-5)
     with pytest.raises(ConfigError, match=r"sample.sampler is 'dpm'; expected one of ddim, ddpm, dpm\+\+"):

@@ -1,5 +1,6 @@
 """DPM-Solver++(2M) against an independent float64 version and against DDIM where the two are one."""
 
+import functools
 import itertools
 import re
 
@@ -8,10 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 import numpy_dpm_solver
 import pytest
-from numpy_ddim import alpha_bars
-from numpy_schedules import cosine_alpha_bars, zero_terminal
+from numpy_schedules import cosine_alpha_bars
 from scipy.special import expit
-from stand_ins import ddim_sample, dpm_solver_sample
+from stand_ins import (
+    SAMPLED,
+    SCHEDULES,
+    compare_with_numpy,
+    ddim_sample,
+    dpm_solver_sample,
+    network,
+    network_jax,
+    starting_noise,
+)
 
 from ddim_jax.diffusion import (
     DiffusionProcess,
@@ -23,49 +32,7 @@ from ddim_jax.diffusion import (
 from ddim_jax.runtime.errors import ConfigError
 from ddim_jax.sampling_options import SamplingOptions
 
-SHAPE = (2, 3, 4, 1)
-SCHEDULES = {
-    "linear": (linear_schedule(), alpha_bars()),
-    "cosine": (cosine_schedule(), cosine_alpha_bars(1000)),
-    "cosine to zero": (with_zero_terminal_snr(cosine_schedule()), zero_terminal(cosine_alpha_bars(1000))),
-}
-
-
-def network(x, t, xp):
-    return xp.tanh(0.6 * x - 0.4 * xp.cos(t / 170.0)) + 0.1 * x * xp.sin(t / 300.0)
-
-
-def network_jax(x, t):
-    return network(x, t.astype(x.dtype).reshape(-1, 1, 1, 1), jnp)
-
-
-def network_numpy(x, t):
-    return network(x, t, np)
-
-
-def starting_noise(dtype=np.float64):
-    return np.random.default_rng(4).normal(size=SHAPE).astype(dtype)
-
-
-def compare_with_numpy(steps, prediction, schedule, clip=None):
-    ours, bars = SCHEDULES[schedule]
-    with jax.enable_x64(True):
-        result, trajectory = dpm_solver_sample(
-            network_jax,
-            jnp.asarray(starting_noise()),
-            ours,
-            steps,
-            prediction=prediction,
-            clip_x0=clip,
-            return_trajectory=True,
-        )
-    x_t, x0 = numpy_dpm_solver.sample(network_numpy, starting_noise(), steps, bars, prediction=prediction, clip=clip)
-    assert result.dtype == np.float64
-    np.testing.assert_allclose(trajectory.x_t, x_t, rtol=1e-8, atol=1e-9)
-    np.testing.assert_allclose(trajectory.x0, x0, rtol=1e-8, atol=1e-9)
-    np.testing.assert_array_equal(result, trajectory.x_t[-1])
-    np.testing.assert_array_equal(result, trajectory.x0[-1])  # alpha_bar = 1: no noise is left
-    return x0
+compare = functools.partial(compare_with_numpy, dpm_solver_sample, numpy_dpm_solver.sample)
 
 
 @pytest.mark.parametrize(
@@ -74,20 +41,19 @@ def compare_with_numpy(steps, prediction, schedule, clip=None):
 def test_equals_the_independent_version(steps, prediction, schedule):
     if (prediction, schedule) == ("noise", "cosine to zero"):
         with pytest.raises(ConfigError, match="zero_terminal_snr"):
-            compare_with_numpy(steps, prediction, schedule)
+            compare(steps, prediction=prediction, schedule=schedule)
     else:
-        compare_with_numpy(steps, prediction, schedule)
+        compare(steps, prediction=prediction, schedule=schedule)
 
 
 @pytest.mark.parametrize("prediction", ["noise", "x0", "v"])
 def test_clipped_equals_the_independent_version(prediction):
-    x0 = compare_with_numpy(7, prediction, "linear", clip=0.5)
-    assert np.abs(x0).max() == 0.5
+    compare(7, prediction=prediction, clip=0.5)
 
 
 def test_float32_stays_float32_and_close():
     ours, bars = SCHEDULES["cosine to zero"]
-    _, x0 = numpy_dpm_solver.sample(network_numpy, starting_noise(), 50, bars, prediction="v")
+    _, x0 = numpy_dpm_solver.sample(network, starting_noise(), 50, bars, prediction="v")
     result = dpm_solver_sample(network_jax, jnp.asarray(starting_noise(np.float32)), ours, 50, prediction="v")
     assert result.dtype == jnp.float32
     np.testing.assert_allclose(result, x0[-1], rtol=1e-4, atol=1e-4)
@@ -153,7 +119,7 @@ def test_the_program_is_one_scan(steps):
     def program(noise):
         return dpm_solver_sample(network_jax, noise, linear_schedule(), steps, clip_x0=1.0)
 
-    text = str(jax.make_jaxpr(program)(jnp.zeros(SHAPE)))
+    text = str(jax.make_jaxpr(program)(jnp.zeros(SAMPLED)))
     assert re.findall(r"\b(scan|while)\[", text) == ["scan"]
     assert re.findall(r"\btanh\b", text) == ["tanh"]
     assert f"length={steps}" in text
@@ -162,14 +128,14 @@ def test_the_program_is_one_scan(steps):
 @pytest.mark.parametrize("loss", ["mse", "bce_dice"])
 def test_the_process_hands_everything_over(loss):
     process = DiffusionProcess.create(prediction="x0", loss=loss, mask_scale=0.5, noise_schedule="cosine")
-    image, noise = jnp.zeros((*SHAPE[:3], 3)), jnp.asarray(starting_noise(np.float32))
+    image, noise = jnp.zeros((*SAMPLED[:3], 3)), jnp.asarray(starting_noise(np.float32))
     bars = cosine_alpha_bars(1000)
 
     def apply(params, noisy_mask, image, t):
         return params * network_jax(noisy_mask, t)
 
     def denoise(x, t):
-        output = 2.0 * network_numpy(x / np.sqrt(bars[t] * 0.25 + 1 - bars[t]), t)
+        output = 2.0 * network(x / np.sqrt(bars[t] * 0.25 + 1 - bars[t]), t)
         return 0.5 * (2 * expit(output) - 1 if loss == "bce_dice" else output)
 
     result = process.sample(

@@ -18,7 +18,6 @@ from ddim_jax.evaluation import run as run_module
 from ddim_jax.evaluation.staging import staged
 from ddim_jax.runtime.errors import DataError, InputError
 
-pytestmark = pytest.mark.attack("16.12")
 NAMES = ("a", "figures/b", "c")
 
 
@@ -226,7 +225,6 @@ def test_a_pair_that_breaks_after_it_was_read_is_named(tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.attack("16.34")
 def test_ids_that_a_spreadsheet_would_compute_are_shown_as_texts(tmp_path):
     segmenter, source = hand_case()
     names = ["=cmd|'/c calc'!A1", "a;=1+1", "\x1b[2Jx\n+1"]

@@ -135,7 +135,6 @@ def test_16_bits_a_colour_that_cannot_be_read_right_are_refused(tmp_path):
         images.read_mask(tmp_path / "m.png")
 
 
-@pytest.mark.attack("16.15")
 @pytest.mark.parametrize("compression", [1, 8])
 def test_a_tile_counts_as_pixels(tmp_path, compression):
     tags = grey_tags(16, 16, t322=23168, t323=23168, t259=compression)

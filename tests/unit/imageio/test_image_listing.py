@@ -178,7 +178,6 @@ def test_a_folder_inside_a_hidden_one_and_one_with_brackets_are_searched(tmp_pat
     assert listing.list_images(folder) == [folder / "x.png"]
 
 
-@pytest.mark.attack("16.36")
 def test_pipes_and_sockets_are_no_pictures(tmp_path, monkeypatch):
     """Reading a pipe would wait for ever."""
     os.mkfifo(tmp_path / "a.png")

@@ -40,7 +40,6 @@ KINDS = {
 }
 
 
-@pytest.mark.attack("by design")
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_hole_or_a_missing_end_is_an_error_or_a_note(tmp_path, kind):
     pixels, options = KINDS[kind]

@@ -56,7 +56,6 @@ def test_palettes_go_by_brightness_when_grey_and_by_index_when_coloured():
         read(three)
 
 
-@pytest.mark.attack("16.4")
 def test_black_is_the_background_of_a_palette_whatever_its_index():
     red_first = Image.fromarray(1 - TRUTH, "P")
     red_first.putpalette([255, 0, 0, 0, 0, 0])

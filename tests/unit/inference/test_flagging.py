@@ -238,7 +238,6 @@ def test_a_name_that_is_no_text_is_written_all_the_same(tmp_path):
     assert names(tmp_path) == ["gr\\xfcn"]
 
 
-@pytest.mark.attack("16.34")
 def test_names_that_a_spreadsheet_would_compute_are_shown_as_texts(tmp_path):
     (tmp_path / "in").mkdir()
     for name in ("=cmd|'", "b\n\x1b[2J"):

@@ -46,6 +46,13 @@ def test_below_an_iou_of_four_fifths_there_are_two():
     assert [one.samples for one in found] == [(0,), (1,)]
 
 
+@pytest.mark.parametrize(("columns", "groups"), [(31, [(0, 1, 2)]), (30, [(0, 1), (2,)])])
+def test_of_a_chain_the_mean_iou_decides(columns, groups):
+    """Of 40, 36 and 31 columns: (31/36 + 31/40) / 2 = .82 with 31/40 < .8; of 30: (30/36 + 30/40) / 2 = .79."""
+    chain = np.stack([estimate(*range(width), size=40) for width in (40, 36, columns)])
+    assert [one.samples for one in hypotheses_of(chain, (40, 40), OPTIONS)] == groups
+
+
 def test_one_sample_and_equal_samples_make_one_hypothesis_at_the_size_of_the_picture():
     for samples in ([LEFT], [LEFT] * 4, [NOTHING] * 2):
         (one,) = hypotheses_of(np.stack(samples), (20, 30), OPTIONS)

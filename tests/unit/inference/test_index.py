@@ -110,7 +110,6 @@ def test_nothing_is_rewritten_where_nothing_was_done(tmp_path):
     assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns) and len(files(tmp_path)) == 3
 
 
-@pytest.mark.attack("16.7")
 def test_other_versions_or_flags_are_told_and_not_refused(tmp_path, caplog):
     Index(tmp_path, SETTINGS | {"surroundings": environment(None) | {"jaxlib": "0.1"}}, Process()).close()
     assert caplog.text == ""

@@ -9,7 +9,6 @@ from ddim_jax.inference import segment_files
 from ddim_jax.inference.segmenter import Segmenter
 
 
-@pytest.mark.attack("16.30")
 @pytest.mark.parametrize("where", ["start_batch", "fetch"])
 def test_a_picture_too_large_for_the_memory_is_that_picture_alone(folder, out, monkeypatch, where):
     """d.png fails always, b.png beside others; JAX says so by a RuntimeError."""
@@ -40,7 +39,6 @@ def test_a_picture_too_large_for_the_memory_is_that_picture_alone(folder, out, m
         segment_files(red_segmenter(), folder, out.with_name("model"))
 
 
-@pytest.mark.attack("16.30")
 def test_a_result_too_large_to_be_made_is_that_picture_alone(folder, out, monkeypatch):
     fuse = results_module.fuse
 

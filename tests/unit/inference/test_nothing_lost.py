@@ -22,7 +22,6 @@ from ddim_jax.runtime.errors import DataError, InputError, InUseError
 from ddim_jax.runtime.remote import refuse_remote
 
 
-@pytest.mark.attack("16.2")
 @pytest.mark.parametrize("stand_in", [None, "dangling", "empty files", "no folder"])
 @pytest.mark.parametrize("count", [1, 2])
 def test_results_stay_where_the_pictures_vanish(folder, out, monkeypatch, stand_in, count):
@@ -69,7 +68,6 @@ def test_results_stay_where_the_pictures_vanish(folder, out, monkeypatch, stand_
     assert sum(summary.kept for summary in run()) == 5 and contents(out) == before
 
 
-@pytest.mark.attack("16.2")
 def test_results_stay_while_a_changed_file_cannot_be_read_to_its_end(folder, out, monkeypatch):
     """Its header and its first pixels are there, then the disk fails: nobody knows what it holds."""
     segment_files(red_segmenter(), folder, out)
@@ -91,7 +89,6 @@ def test_results_stay_while_a_changed_file_cannot_be_read_to_its_end(folder, out
     assert Image.open(out / "b_mask.png").size == (30, 30)
 
 
-@pytest.mark.attack("16.5")
 @pytest.mark.parametrize("given", ["link/../in", "link/../in/*.png", "link/../in/a.png", "./x/../link/.././in/."])
 def test_what_stands_behind_a_link_is_listed_and_read(tmp_path, monkeypatch, given):
     """link -> real/deep, so link/.. is real, whose folder "in" is not the one beside the link."""
@@ -117,7 +114,6 @@ def test_a_path_without_dots_keeps_its_links(tmp_path, monkeypatch):
     assert absolute("nowhere/../x") == f"{tmp_path}/x" and absolute("/../x") == "/x"
 
 
-@pytest.mark.attack("16.6")
 @pytest.mark.parametrize("output", ["way/results", "in/results", "way/../in/results"])
 @pytest.mark.parametrize("given", ["in", "way", "in/**/*.png", "way/**/*.png"])
 def test_results_below_the_input_are_never_segmented(folder, tmp_path, monkeypatch, output, given):
@@ -128,7 +124,6 @@ def test_results_below_the_input_are_never_segmented(folder, tmp_path, monkeypat
     assert set(contents(folder / "results")) == {f"{name}_mask.png" for name in NAMES}
 
 
-@pytest.mark.attack("16.6")
 def test_links_to_results_are_told_and_not_segmented(folder, out, caplog):
     segment_files(red_segmenter(), folder, out)
     (folder / "x.png").symlink_to(out / "a_mask.png")
@@ -140,7 +135,6 @@ def test_links_to_results_are_told_and_not_segmented(folder, out, caplog):
             plan_jobs(given, out)
 
 
-@pytest.mark.attack("16.11")
 def test_a_run_below_another_keeps_what_it_is_writing(folder, out):
     settings = {"checkpoint": "run/7"}
     half = ".0123456789abcdef0123456789abcdef.partial.png"
@@ -154,7 +148,6 @@ def test_a_run_below_another_keeps_what_it_is_writing(folder, out):
         assert not (out / "study/deep" / half).exists()
 
 
-@pytest.mark.attack("16.14")
 @pytest.mark.parametrize("what", ["all", "records", "index replaced", "one result", "a kept result"])
 @pytest.mark.parametrize("moment", ["b", "sub/e"])
 def test_results_that_are_removed_meanwhile_are_told(folder, out, monkeypatch, what, moment):
@@ -189,7 +182,6 @@ def test_results_that_are_removed_meanwhile_are_told(folder, out, monkeypatch, w
     assert set(contents(out)) == {f"{name}_mask.png" for name in NAMES} and set(records(out)) == set(NAMES)
 
 
-@pytest.mark.attack("16.14")
 def test_a_folder_that_goes_while_a_result_is_written_is_told(folder, out, monkeypatch):
     def vanish(job, *arguments):
         shutil.rmtree(out)
@@ -200,7 +192,6 @@ def test_a_folder_that_goes_while_a_result_is_written_is_told(folder, out, monke
         segment_files(red_segmenter(), folder, out)
 
 
-@pytest.mark.attack("16.35")
 @pytest.mark.parametrize("damage", ["emptied", "removed"])
 def test_results_that_are_not_there_are_made_again(folder, out, damage):
     segment_files(red_segmenter(), folder, out, save=("mask", "probability"))
@@ -210,7 +201,6 @@ def test_results_that_are_not_there_are_made_again(folder, out, damage):
     assert contents(out) == before
 
 
-@pytest.mark.attack("16.36")
 def test_empty_paths_are_refused(folder, out, monkeypatch):
     monkeypatch.chdir(folder)
     for given in ("", ["a.png", ""]):
@@ -221,7 +211,6 @@ def test_empty_paths_are_refused(folder, out, monkeypatch):
     assert not out.exists()
 
 
-@pytest.mark.attack("16.36")
 def test_a_folder_with_a_colon_is_no_remote_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "exp1:" / "in").mkdir(parents=True)
@@ -234,7 +223,6 @@ def test_a_folder_with_a_colon_is_no_remote_path(tmp_path, monkeypatch):
             refuse_remote(remote, "input")
 
 
-@pytest.mark.attack("16.36")
 @pytest.mark.parametrize("name", ["index.jsonl", "settings.json", ".index.lock", "index.0-of-2.jsonl"])
 @pytest.mark.parametrize("kind", ["FIFO", "link", "dangling", "folder"])
 def test_records_that_are_no_regular_files_are_refused(folder, out, name, kind):
@@ -252,7 +240,6 @@ def test_records_that_are_no_regular_files_are_refused(folder, out, name, kind):
     assert other.read_text() == "mine"
 
 
-@pytest.mark.attack("16.36")
 def test_a_fifo_is_no_picture(folder, out):
     os.mkfifo(folder / "x.png")
     for given in (folder / "x.png", [folder, folder / "x.png"]):
@@ -273,7 +260,6 @@ def test_a_fifo_is_no_picture(folder, out):
     assert reason == f"{file}: cannot be read (no regular file)"
 
 
-@pytest.mark.attack("16.33")
 def test_a_folder_in_use_is_to_be_tried_again(folder, out):
     with contextlib.closing(Index(out, {"checkpoint": "x"}, Process())), pytest.raises(InUseError) as error:
         Index(out, {"checkpoint": "x"}, Process())

@@ -23,7 +23,6 @@ def of_somebody(folder, out):
     return make
 
 
-@pytest.mark.attack("16.11")
 @pytest.mark.parametrize(
     "name",
     ["b_mask.png", "sub/e_mask.png", "c_mask/notes.txt", "damaged_mask.png", "damaged_mask/1.png", "flagged.csv"],
@@ -36,7 +35,6 @@ def test_files_of_others_are_neither_replaced_nor_deleted(folder, out, of_somebo
     assert are_there() and not list(out.glob("*.json*"))
 
 
-@pytest.mark.attack("16.11")
 def test_a_folder_that_was_tried_with_one_picture_has_files_of_others_still(folder, out, of_somebody):
     are_there = of_somebody("b_mask.png", "c_mask.png", "d_mask.png", "sub/e_mask.png", "a_overlay.png")
     segment_files(red_segmenter(), folder / "a.png", out)
@@ -50,7 +48,6 @@ def test_a_folder_that_was_tried_with_one_picture_has_files_of_others_still(fold
     assert are_there() and set(contents(out)) == before.keys() - {"a_mask.png"}
 
 
-@pytest.mark.attack("16.11")
 def test_a_result_that_was_edited_stays(folder, out):
     segment_files(red_segmenter(), folder, out)
     before = contents(out)

@@ -270,7 +270,6 @@ def test_load_names_what_a_config_lacks(tmp_path):
         Segmenter.load(tmp_path)
 
 
-@pytest.mark.attack("16.20")
 @pytest.mark.parametrize(
     ("section", "values", "message"),
     [

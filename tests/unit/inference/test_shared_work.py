@@ -11,7 +11,6 @@ from ddim_jax.runtime.errors import InputError
 NAMES = ["a", "b", "c", "d", "sub/e"]
 
 
-@pytest.mark.attack("16.13")
 @pytest.mark.parametrize("other", ["input", "save", "flag_uncertain", "allow_damaged"])
 @pytest.mark.parametrize("at_work", [True, False])
 def test_processes_that_were_given_different_work_are_refused(folder, out, monkeypatch, other, at_work):
@@ -46,7 +45,6 @@ def test_processes_that_were_given_different_work_are_refused(folder, out, monke
     run(0, **{other: different})
 
 
-@pytest.mark.attack("16.13")
 def test_processes_that_find_other_pictures_are_refused(folder, out):
     """A part of the archive was away while one of them looked: nobody would do what is its share alone."""
     away = folder.parent / "away"
@@ -60,7 +58,6 @@ def test_processes_that_find_other_pictures_are_refused(folder, out):
     assert set(contents(out)) == {f"{name}_mask.png" for name in NAMES}
 
 
-@pytest.mark.attack("16.13")
 def test_many_files_are_one_line_and_a_damaged_record_begins_anew(folder, out):
     files = sorted(folder.rglob("*.png"))
     several = {"process_count": 2}

@@ -50,7 +50,7 @@ def test_statements_of_two_classes_by_hand():
     labels = Labels.create({"lung": 1, "heart": 2}, ignore=9)
     probability = np.zeros((2, 5, 2), np.float32)
     probability[0, :, 0] = [0.99, 0.96, 0.6, 0.06, 0.04]
-    probability[1, :, 1] = [0.9, 0.9, 0.3, 0.0, 0.97]
+    probability[1, :, 1] = [0.93, 0.9, 0.3, 0.0, 0.97]
     mask = np.array([[1, 1, 1, 0, 0], [2, 2, 0, 0, 2]], np.uint8)
     valid = np.ones((2, 5), bool)
     valid[1, 4] = False

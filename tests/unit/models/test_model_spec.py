@@ -232,7 +232,6 @@ def test_what_cannot_be_built_is_named(arguments, message):
         create_model(**{"name": "lightweight_ddim", **arguments})
 
 
-@pytest.mark.attack("16.20")
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -249,7 +248,6 @@ def test_networks_that_no_machine_holds_are_refused_before_they_are_built(name, 
         create_model(name, **overrides)
 
 
-@pytest.mark.attack("16.20")
 def test_pictures_that_no_memory_holds_are_refused(monkeypatch):
     memory = {"SC_PHYS_PAGES": 2**18, "SC_PAGE_SIZE": 2**12}  # 1 GiB
     monkeypatch.setattr("os.sysconf", memory.__getitem__)

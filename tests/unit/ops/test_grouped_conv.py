@@ -7,8 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from jax import lax
 
 from ddim_jax.ops import by_platform, cpu_kernels, grouped_conv, upsample_conv
@@ -50,39 +48,19 @@ def check_against_native(candidates, rng, x_shape, kernel_shape, groups, strides
                 np.testing.assert_array_equal(got, want, err_msg=f"{what} of {name}")
 
 
-@st.composite
-def convolutions(draw):
-    strides = draw(st.sampled_from([(1, 1), (2, 2), (1, 2)]))
-    if strides == (1, 1):
-        sides = st.integers(1, 3)
-        margin = st.tuples(st.integers(0, 2), st.integers(0, 2))
-        paddings = st.one_of(st.sampled_from(["SAME", "VALID"]), st.tuples(margin, margin))
-    else:
-        # Narrower on purpose: XLA on CPU (jaxlib 0.10.2) aborts the process while it compiles the gradient of an
-        # ordinary convolution for some even kernels with a stride and uneven padding: 3 x 2 kernels, strides (2, 2) and
-        # padding ((1, 0), (1, 1)) on 3 x 6 pixels, say. The third padding is that of the networks.
-        sides = st.sampled_from([1, 3])
-        paddings = st.sampled_from(["SAME", "VALID", ((0, 1), (0, 1))])
-    kh, kw = draw(sides), draw(sides)
-    return {
-        "batch": draw(st.integers(1, 2)),
-        "size": (draw(st.integers(kh, 6)), draw(st.integers(kw, 6))),
-        "kernel_size": (kh, kw),
-        "groups": draw(st.sampled_from([1, 2, 3, 4, 6])),
-        "group_in": draw(st.integers(1, 3)),
-        "group_out": draw(st.integers(1, 3)),
-        "strides": strides,
-        "padding": draw(paddings),
-        "seed": draw(st.integers(0, 2**16)),
-    }
-
-
-@settings(max_examples=12, deadline=None, derandomize=True)
-@given(convolutions())
-def test_equals_the_native_grouped_convolution(case):
-    groups, strides, padding = case["groups"], case["strides"], case["padding"]
-    x_shape = (case["batch"], *case["size"], groups * case["group_in"])
-    kernel_shape = (*case["kernel_size"], case["group_in"], groups * case["group_out"])
+# No even kernel with a stride: XLA on CPU (jaxlib 0.10.2) aborts the process while it compiles the gradient of an
+# ordinary convolution for some of them with uneven padding. The padding of the first is that of the networks.
+@pytest.mark.parametrize(
+    ("x_shape", "kernel_shape", "groups", "strides", "padding"),
+    [
+        ((1, 6, 3, 1), (3, 3, 1, 2), 1, (1, 2), ((0, 1), (0, 1))),
+        ((1, 5, 6, 8), (3, 3, 2, 4), 4, (2, 2), "SAME"),
+        ((2, 6, 2, 6), (1, 2, 3, 4), 2, (1, 1), "VALID"),
+        ((2, 3, 3, 18), (2, 2, 3, 12), 6, (1, 1), ((2, 2), (0, 1))),
+        ((2, 5, 3, 9), (1, 1, 3, 9), 3, (1, 2), "SAME"),
+    ],
+)
+def test_equals_the_native_grouped_convolution(x_shape, kernel_shape, groups, strides, padding):
     candidates = {
         "grouped_conv": lambda x, k: grouped_conv(x, k, groups=groups, strides=strides, padding=padding),
         "GPU lowering": _gpu_lowering(x_shape, kernel_shape, groups, strides, padding),
@@ -92,15 +70,8 @@ def test_equals_the_native_grouped_convolution(case):
             x, k, groups, merge, strides, padding
         )
     if groups == 1:
-        pads = (
-            tuple(lax.padtype_to_pads(x_shape[1:3], kernel_shape[:2], strides, padding))
-            if isinstance(padding, str)
-            else padding
-        )
-        candidates["one matrix product"] = functools.partial(_matrix_product, strides=strides, pads=pads)
-    check_against_native(
-        candidates, np.random.default_rng(case["seed"]), x_shape, kernel_shape, groups, strides, padding
-    )
+        candidates["one matrix product"] = functools.partial(_matrix_product, strides=strides, pads=padding)
+    check_against_native(candidates, np.random.default_rng(0), x_shape, kernel_shape, groups, strides, padding)
 
 
 @pytest.mark.parametrize("groups", [1, 2, 6])

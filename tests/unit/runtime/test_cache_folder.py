@@ -11,8 +11,6 @@ from ddim_jax.ops.cpu_kernels import library
 from ddim_jax.runtime.cache_folder import cache_folder, check_private, make_private
 from ddim_jax.runtime.errors import InputError
 
-pytestmark = pytest.mark.attack("by design")
-
 
 @pytest.mark.parametrize(("mode", "refused"), [(0o700, False), (0o755, False), (0o775, True), (0o777, True)])
 def test_a_folder_that_others_may_write_to(tmp_path, mode, refused):
@@ -50,7 +48,6 @@ def test_every_cache_is_looked_at(tmp_path, monkeypatch, which):
         TracedPrograms(folder, {}, {})
 
 
-@pytest.mark.attack("16.29")
 def test_a_user_without_a_home_has_a_cache_among_the_temporary_files(tmp_path, monkeypatch):
     def none():
         raise RuntimeError("Could not determine home directory.")

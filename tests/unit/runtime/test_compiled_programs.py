@@ -8,8 +8,6 @@ import pytest
 from ddim_jax.runtime import compile_cache
 from ddim_jax.runtime.compile_cache import CompiledPrograms
 
-pytestmark = pytest.mark.attack("16.3")
-
 
 def lent(programs):
     return {path.name: path.read_bytes() for path in programs.lent.glob("*-cache")}

@@ -6,8 +6,6 @@ import pytest
 
 from ddim_jax.runtime.environment import differences, environment, warn_if_changed
 
-pytestmark = pytest.mark.attack("16.7")
-
 
 def test_the_same_environment_differ_by_nothing(caplog):
     kept = json.loads(json.dumps(environment("3f")))

@@ -9,8 +9,6 @@ from ddim_jax.runtime import heartbeats
 from ddim_jax.runtime.heartbeats import Heartbeats
 from ddim_jax.runtime.processes import NOTICED_SECONDS
 
-pytestmark = pytest.mark.attack("16.31")
-
 
 @pytest.fixture
 def meetings(monkeypatch):

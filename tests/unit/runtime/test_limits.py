@@ -7,8 +7,6 @@ import pytest
 from ddim_jax.runtime.errors import InputError
 from ddim_jax.runtime.limits import allow_open_files
 
-pytestmark = pytest.mark.attack("16.28")
-
 
 @pytest.mark.parametrize(
     ("limits", "raised"),

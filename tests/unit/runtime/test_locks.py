@@ -49,7 +49,6 @@ def test_a_file_system_without_locks_is_named_where_they_are_needed(tmp_path, mo
         pass
 
 
-@pytest.mark.attack("16.33")
 def test_a_wait_is_told_and_has_an_end(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(locks, "_TOLD_AFTER", 0.1)
     monkeypatch.setattr(locks, "_LONGEST_WAIT", 0.5)
@@ -64,7 +63,6 @@ def test_a_wait_is_told_and_has_an_end(tmp_path, monkeypatch, caplog):
     assert caplog.text.count(f"waiting for {tmp_path / 'lock'}, which process {os.getpid()} (") == 1
 
 
-@pytest.mark.attack("16.33")
 def test_a_holder_that_the_system_does_not_tell_of(tmp_path):
     (tmp_path / "file").touch()
     assert holder(tmp_path / "file") == holder(tmp_path / "none") == "another process, perhaps of another machine,"

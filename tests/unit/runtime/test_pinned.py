@@ -9,8 +9,6 @@ import pytest
 
 from ddim_jax.runtime.pinned import key, pinned
 
-pytestmark = pytest.mark.attack("16.7")
-
 SETTINGS = {
     "jax_default_prng_impl": "rbg",
     "jax_threefry_partitionable": False,

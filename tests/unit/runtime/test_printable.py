@@ -11,8 +11,6 @@ from ddim_jax.runtime import errors
 from ddim_jax.runtime.errors import DataError, report_input_errors
 from ddim_jax.runtime.printable import Formatter, Parser, printable, printable_lines, spreadsheet_cell
 
-pytestmark = pytest.mark.attack("16.34")
-
 BAD = "a\x1b[31m\n\r\x07b\u202e\u2028\x9b\x7f.png"
 SHOWN = r"a\x1b[31m\n\r\x07b\u202e\u2028\x9b\x7f.png"
 
@@ -77,7 +75,6 @@ def test_a_logged_message_is_one_line_where_it_is_ours():
         assert shown.format(record) == f"WARNING: {text}: gone"
 
 
-@pytest.mark.attack("16.34")
 @pytest.mark.parametrize(
     ("text", "cell"),
     [

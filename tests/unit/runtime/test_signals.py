@@ -10,7 +10,6 @@ from ddim_jax.runtime.signals import StopRequest, cleaned_up_on_sigterm, left_on
 BOTH = (signal.SIGTERM, signal.SIGINT)
 
 
-@pytest.mark.attack("16.26")
 def test_a_terminal_that_is_gone_stops_too_unless_that_is_ignored():
     for number in (signal.SIGHUP, signal.SIGXCPU):
         before = signal.signal(number, signal.SIG_DFL)  # the tests may run under nohup themselves

@@ -10,8 +10,6 @@ import pytest
 from ddim_jax.runtime import streams
 from ddim_jax.runtime.signals import StopRequest
 
-pytestmark = pytest.mark.attack("16.25")
-
 
 @pytest.fixture
 def as_stream(monkeypatch):
@@ -46,7 +44,6 @@ def test_a_full_disk_loses_what_was_said_and_tells(as_stream):
     assert streams.lost_output() == "No space left on device"
 
 
-@pytest.mark.attack("16.26")
 def test_a_reader_that_leaves_is_told_of_once_and_its_leaving_is_no_loss(as_stream):
     reader, writer = os.pipe()
     os.close(reader)
@@ -77,7 +74,6 @@ def test_a_full_pipe_that_does_not_block_is_waited_for(as_stream):
     os.close(reader)
 
 
-@pytest.mark.attack("16.26")
 def test_without_a_reader_a_run_is_asked_to_stop_as_by_a_signal():
     request = StopRequest()
     request.ask("SIGPIPE")

@@ -94,24 +94,37 @@ def test_a_step_by_hand(accumulate):
     np.testing.assert_allclose(found, [3.0 - 0.1 * slopes[0], 0.5 - 0.1 * slopes[1]], rtol=1e-5)
 
 
+def loss_of_moved_images(teacher, a, b):
+    """The loss of shifted images that are all foreground; teacher and student are a red + b, the ramp is at its end."""
+    images, masks = pictures()
+    mesh, optimiser = data_mesh(8, ONE), optax.sgd(0.1)
+    step = make_train_step(
+        Red(), DirectProcess(), optimiser, mesh, seed=0, ema_decay=0.9, augmentation=Augmentation(shift=0.5),
+        teacher=teacher,
+    )  # fmt: skip
+    own = {"a": jnp.float32(a), "b": jnp.float32(b)}
+    state = TrainState(jnp.int32(RAMP), own, own, optimiser.init(own))
+    state = jax.device_put(jax.tree.map(jnp.copy, state), replicated(mesh))
+    batch = global_batch(mesh, {"image": images, "mask": np.ones_like(masks)})
+    if teacher:
+        rows = global_batch(mesh, {"unlabelled_row": np.arange(8, dtype=np.int32)})
+        batch |= {**rows, "unlabelled": place(mesh, images)}
+    return float(step(state, batch)[1]["loss"])
+
+
 def test_the_loss_of_labelled_images_is_that_of_a_training_without_others():
     """Beyond the edge of an image that augmentation moves is background, in both."""
-    images, masks = pictures()
-    mesh, optimiser, found = data_mesh(8, ONE), optax.sgd(0.1), []
-    for teacher in (None, MeanTeacher(0.0, TEACHER.options)):
-        step = make_train_step(
-            Red(), DirectProcess(), optimiser, mesh, seed=0, ema_decay=0.9, augmentation=Augmentation(shift=0.5),
-            teacher=teacher,
-        )  # fmt: skip
-        weights = {"a": jnp.float32(3.0), "b": jnp.float32(0.5)}
-        state = TrainState(jnp.int32(0), weights, weights, optimiser.init(weights))
-        state = jax.device_put(jax.tree.map(jnp.copy, state), replicated(mesh))
-        batch = global_batch(mesh, {"image": images, "mask": np.ones_like(masks)})
-        if teacher:
-            rows = global_batch(mesh, {"unlabelled_row": np.arange(8, dtype=np.int32)})
-            batch |= {**rows, "unlabelled": place(mesh, images)}
-        found.append(float(step(state, batch)[1]["loss"]))
-    assert found[0] == pytest.approx(found[1], rel=1e-5)
+    alone, with_others = (
+        loss_of_moved_images(teacher, 3.0, 0.5) for teacher in (None, MeanTeacher(0.0, TEACHER.options))
+    )
+    assert alone == pytest.approx(with_others, rel=1e-5)
+
+
+def test_beyond_the_edge_of_an_unlabelled_image_nothing_counts():
+    """With logits of 20 everywhere, images taught to be foreground add 0 to the loss; background would add 20."""
+    alone, with_others = (loss_of_moved_images(teacher, 0.0, 20.0) for teacher in (None, TEACHER))
+    assert alone == pytest.approx(with_others, rel=1e-5)
+    assert alone > 1  # of labelled ones the edge is background
 
 
 def test_unlabelled_rows_depend_on_the_step_alone_and_visit_every_picture():

@@ -31,7 +31,6 @@ def run(plain, tmp_path):
     return Path(shutil.copytree(plain, tmp_path / "run", symlinks=True))
 
 
-@pytest.mark.attack("16.1")
 @pytest.mark.parametrize("name", ["run[seed=1]", "a*/run", "what?"])
 def test_a_workdir_that_would_be_taken_for_a_pattern_is_refused_at_the_start(name, tmp_path):
     with pytest.raises(InputError, match=r"checkpoints: checkpoints cannot be kept in a path with .*--workdir"):
@@ -39,7 +38,6 @@ def test_a_workdir_that_would_be_taken_for_a_pattern_is_refused_at_the_start(nam
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.attack("16.9")
 def test_a_disk_that_is_away_begins_nothing_and_wipes_nothing(run, tmp_path):
     disk = (run / "checkpoints").rename(tmp_path / "disk")
     (run / "checkpoints").symlink_to(disk)
@@ -117,7 +115,6 @@ def test_other_pictures_of_the_same_number_write_nothing(run, monkeypatch):
     assert tree(run) == before
 
 
-@pytest.mark.attack("16.21")
 def test_lines_that_cannot_be_read_are_left_out_counted_and_kept_aside(tmp_path, capsys):
     good = [b'{"step": 1}\n', b'{"step": 2}\n']
     odd = (b"\xff\xfe", b"[1]", b'{"step": "4"}', b'{"step": null}', b"null", b'{"loss": 1}', b"[" * 9999, b"\0" * 99)
@@ -146,7 +143,6 @@ class Unread:
         return False
 
 
-@pytest.mark.attack("16.26")
 @pytest.mark.parametrize("number", [errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EBADF])
 def test_a_reader_that_left_is_no_end_of_a_run(number, tmp_path, monkeypatch):
     monkeypatch.setattr("sys.stderr", Unread(number))
