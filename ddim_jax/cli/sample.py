@@ -1,10 +1,12 @@
 """`ddim-jax sample`: its arguments, the lines it prints at the end, its exit status."""
 
 import argparse
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from ddim_jax.checkpoints.packed import SUFFIX
 from ddim_jax.cli.arguments import (
     add_batch_size_argument,
     add_checkpoint_arguments,
@@ -15,6 +17,7 @@ from ddim_jax.cli.arguments import (
 )
 from ddim_jax.cli.begin import begin, find_device
 from ddim_jax.imageio.images import image_suffixes
+from ddim_jax.inference.calibration import NOT_CALIBRATED
 from ddim_jax.inference.ensemble import load_checkpoints
 from ddim_jax.inference.files import Summary, segment_files
 from ddim_jax.inference.flagging import FLAGGED, check_share
@@ -28,6 +31,7 @@ from ddim_jax.runtime.values import quantity, words
 from ddim_jax.sampling_options import whole
 
 _OUTPUT = "results"
+_JUDGED_TOGETHER = 5  # images from which a share of unlike ones tells of the folder
 _NAMED = 10  # unlike images in the last lines; the index has all
 
 
@@ -105,17 +109,21 @@ def describe(summary: Summary, options: argparse.Namespace, process: Process, co
             f"\n{len(named)} of {quantity(there, 'image is', 'images are')} unlike the images that the model was "
             f"calibrated on: intervals do not hold there (unlikeness in {INDEX}, 1 is the limit): {shown}{more}"
         )
-        if 2 * len(named) > there:
-            text += "\nmore than half are unlike: this model is not for such images"
+        if there >= _JUDGED_TOGETHER and 2 * len(named) > there:
+            text += "\nmore than half are unlike: check the masks before using this model here"
     if summary.not_judged and not nothing:
-        text += f"\nnot judged if images are unlike those of the calibration: {printable(summary.not_judged)}"
+        text += f"\nunlike images are not flagged: {printable(summary.not_judged)}"
+        if summary.not_judged == NOT_CALIBRATED and not str(options.ckpt[0]).endswith(SUFFIX):
+            run = printable(shlex.quote(str(options.ckpt[0])))
+            text += f" (ddim-jax evaluate --ckpt {run} --split val --calibrate)"
     if summary.passed_over:
         text += (
             f"\n{quantity(sum(summary.passed_over.values()), 'file')} passed over: {counted(summary.passed_over)}; "
             f"images end in {', '.join(image_suffixes())}"
         )
     if summary.notes:
-        text += f"\n{quantity(sum(summary.notes.values()), 'note')} on images in {INDEX}: {counted(summary.notes)}"
+        told = (f"{printable(kind)} ({quantity(number, 'image')})" for kind, number in sorted(summary.notes.items()))
+        text += f"\nnotes in {INDEX}: {', '.join(told)}"
     return text
 
 

@@ -152,9 +152,9 @@ class PairSource:
       name: the data set's name.
       pairs: in the order of the source.
       note: see `note_of`.
-      labels: the classes of the masks.
-      reading: how images are read.
-      groups: see `groups_of`; a pair that is not in it is one by itself.
+      labels: the classes of the masks, `DataOptions.labels` where a data set is read as the config says.
+      reading: how images are read, `DataOptions.reading` likewise.
+      groups: of the id of a pair its group, see `groups_of`; a pair that is not in it is one by itself.
 
     Attributes:
       division: of the whole folder that it is a split of, a `ddim_jax.data.splits.Division`; None for other sources.
@@ -169,8 +169,9 @@ class PairSource:
         name: str,
         pairs: list[Pair],
         note: str = "",
-        labels: Labels = Labels(),
-        reading: ReadOptions = ReadOptions(),
+        *,
+        labels: Labels,
+        reading: ReadOptions,
         groups: Mapping[str, str] = MappingProxyType({}),
     ):
         self.name, self.note, self.labels, self._reading = name, note, labels, reading

@@ -1,7 +1,8 @@
 """The content of `metrics.json`."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,17 @@ def metrics_of(
         "seconds_per_image": _times(seconds, work.together),
         "rules": rules(work.options.ensemble),
     }
+
+
+def replaced_in_words(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> str:
+    """The settings of an evaluation that differ from those of the one that replaces it; "" for none.
+
+    Args:
+      before, now: what their `metrics.json` hold; None where there is no earlier one.
+    """
+    names = ("checkpoint", "split", "images", "resolution", *(field.name for field in fields(SamplingOptions)))
+    differ = [name for name in names if name in (before or {}) and before[name] != now.get(name)]
+    return ", ".join(f"{name} {before[name]}" for name in differ)
 
 
 def _scored(work: EvaluationPlan) -> str:

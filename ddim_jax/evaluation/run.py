@@ -18,9 +18,9 @@ from ddim_jax.evaluation.calibrating import Judgement
 from ddim_jax.evaluation.figures import draw_figures
 from ddim_jax.evaluation.plan import FILES, EvaluationPlan, planned
 from ddim_jax.evaluation.reading import Pictures, read_all
-from ddim_jax.evaluation.record import metrics_of
+from ddim_jax.evaluation.record import metrics_of, replaced_in_words
 from ddim_jax.evaluation.scoring import ImageResult, score_image
-from ddim_jax.evaluation.staging import staged
+from ddim_jax.evaluation.staging import read_evaluation, staged
 from ddim_jax.evaluation.tables import write_per_image
 from ddim_jax.evaluation.volumes import score_volumes, write_per_volume
 from ddim_jax.imageio.label_maps import TO_SAY, UnnamedValuesError
@@ -187,6 +187,7 @@ def _written(
 ) -> None:
     """Writes the tables, the figures where there is a `bar` for them, and a calibration that was made."""
     cut_short = None
+    replaced = replaced_in_words(read_evaluation(work.output_dir / "metrics.json"), metrics)
     with staged(work.output_dir, FILES) as stage:
         write_per_image(stage / "per_image.csv", results, judgement.calibration, work.first.labels, judgement.reference)
         if volumes := score_volumes(results):
@@ -197,6 +198,8 @@ def _written(
                 draw_figures(work.first, pictures.look, work.options, results, stage / "figures", metrics, bar)
         except BaseException as error:  # the numbers took far longer, and stay
             cut_short = error
+    if replaced:
+        logging.warning("replaced an earlier evaluation (%s); --output DIR keeps both", replaced)
     if work.calibrate is not None:
         logging.info("calibrated: %s", judgement.save(work.first, work.options, work.output_dir))
     if cut_short is not None:

@@ -31,6 +31,8 @@ def parse_segments(texts: Iterable[str], classes: Iterable[str]) -> dict[str, st
         name, equals, concept = text.partition("=")
         if not equals and len(classes) == 1:
             name, concept = classes[0], text
+        if classes == ("foreground",) and concept and name not in classes:
+            raise InputError(f"segments has {text!r}; for one class without a name write --segments {concept}")
         if not concept or name not in classes:
             raise InputError(f"segments has {text!r}; expected NAME=CONCEPT with a name among {', '.join(classes)}")
         found[name] = concept

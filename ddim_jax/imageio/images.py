@@ -27,9 +27,6 @@ the exception with 16. `python -m tests.slow.picture_memory` measures it.
 AGAIN = "copy it again, or save it anew"
 """To do about a file that is damaged, in messages."""
 
-EVEN = "even (there is one value in all pixels)"
-"""The note on an image in which there is nothing to see (`is_even`)."""
-
 _NOTES_LOGGED = 10
 
 
@@ -128,11 +125,24 @@ def read_picture(path: str | os.PathLike, options: ReadOptions = ReadOptions()) 
     Raises:
       DataError: the file cannot be read; the message names it.
     """
-    found = reader_of(path).read_image(path, options)
-    picture = found if isinstance(found, Picture) else Picture(found)
+    picture = _read(path, options)
     if not picture.notes and is_even(picture.pixels):
-        picture = picture._replace(notes=(EVEN,))
+        plain = options._replace(window=None)
+        by_window = options.window is not None and not is_even(_read(path, plain).pixels)
+        picture = picture._replace(notes=(even_note(options.window if by_window else None),))
     return picture._replace(pixels=255 - picture.pixels) if options.invert else picture
+
+
+def _read(path: str | os.PathLike, options: ReadOptions) -> Picture:
+    found = reader_of(path).read_image(path, options)
+    return found if isinstance(found, Picture) else Picture(found)
+
+
+def even_note(window: tuple[float, float] | None) -> str:
+    """The note on an image in which there is nothing to see (`is_even`), by the `window` that it is shown with."""
+    if window is None:
+        return "even (there is one value in all pixels)"
+    return f"even (the window {window[0]:g},{window[1]:g} shows every pixel alike; leave it out or widen it)"
 
 
 def is_even(pixels: np.ndarray) -> bool:

@@ -29,6 +29,7 @@ from ddim_jax.runtime.values import is_number
 from ddim_jax.sampling_options import SamplingOptions
 
 CALIBRATION = "calibration.json"
+NOT_CALIBRATED = "not calibrated"
 _LARGEST = 2**20  # bytes
 
 
@@ -184,7 +185,7 @@ def without_place(why_not: str) -> str:
     """The reason in a line of `load_calibration`, without the path; "" for ""."""
     if not why_not:
         return ""
-    return why_not.partition(" is not used: ")[2].partition(". ")[0] or "not calibrated"
+    return why_not.partition(" is not used: ")[2].partition(". ")[0] or NOT_CALIBRATED
 
 
 def load_reference(segmenter: Any) -> tuple[Reference | None, str]:
@@ -195,7 +196,7 @@ def load_reference(segmenter: Any) -> tuple[Reference | None, str]:
     """
     record, told, _ = _find(segmenter)
     if record is None:
-        return None, f"{CALIBRATION} cannot be read" if told else "not calibrated"
+        return None, f"{CALIBRATION} cannot be read" if told else NOT_CALIBRATED
     if record.get("weights", segmenter.fingerprint()) != segmenter.fingerprint():
         return None, f"the calibration was made with other weights (step {record.get('step')})"
     try:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ddim_jax.imageio.images import EVEN, Picture, ReadOptions, is_even, note_parts
+from ddim_jax.imageio.images import Picture, ReadOptions, even_note, is_even, note_parts
 from ddim_jax.imageio.stacks import MAX_VOXELS, Stack, notes_of_slice, open_stack
 from ddim_jax.imageio.writers import Context, blaming
 from ddim_jax.inference.jobs import Job, slice_name
@@ -67,7 +67,8 @@ class SlicedImage:
         if self.reason is not None:
             raise DataError(self.reason)
         pixels = self._stack.read(index)
-        even = (EVEN,) if is_even(pixels) else ()
+        given = None if self._options.window is None else self.window(index)
+        even = (even_note(given),) if is_even(pixels) else ()
         notes = (*even, *notes_of_slice(self._stack, index))
         with self._lock:
             self._notes |= {index: notes} if notes else {}

@@ -88,6 +88,29 @@ def test_its_loss_by_hand(my_module):
     np.testing.assert_allclose(found, [1 - 1.5 / (0.5 + 0.3 * 0.5 + 0.7 * 0.5 + 1)], rtol=1e-6)
 
 
+def test_its_pairs_of_files_are_read_as_the_config_says(my_module, tmp_path):
+    from ddim_jax.data import groups_of, load_dataset
+    from ddim_jax.imageio.images import ReadOptions
+
+    registry.import_plugins((my_module,))
+    (tmp_path / "val").mkdir()
+    for name in ("ann_1", "ann_2", "ben_1"):
+        Image.fromarray(np.uint8([[0, 60], [200, 255]])).save(tmp_path / f"val/{name}.png")
+        Image.fromarray(np.uint8([[0, 2], [2, 7]])).save(tmp_path / f"val/{name}_mask.png")
+    labels = Labels.create({"lung": 2, "heart": 7})
+    source = load_dataset("scans", "val", root=tmp_path, labels=labels, reading=ReadOptions(invert=True))
+    assert source.ids == ("ann_1", "ann_2", "ben_1") and groups_of(source) == ("ann", "ann", "ben")
+    np.testing.assert_array_equal(source[0].image[..., 0], [[255, 195], [55, 0]])
+    np.testing.assert_array_equal(source[0].mask, [[0, 1], [1, 2]])
+
+
+def test_pairs_are_not_read_without_what_the_config_says():
+    from ddim_jax.data import PairSource
+
+    with pytest.raises(TypeError, match=r"missing 2 required keyword-only arguments: 'labels' and 'reading'"):
+        PairSource("scans", [])
+
+
 def test_what_it_says_can_be_exported(my_module):
     from segmenters import SIZE, MixesNoise, config, loaded_network
 

@@ -25,7 +25,7 @@ export async function present(run) {
   $("window-help").classList.toggle("touch", networks[0].window !== null);
   const most = Math.max(...networks.map((one) => one.options.samples));
   const all = most > 1 ? [["all", `All ${most}`]] : [];
-  fill($("hypothesis"), [["", "None"], ...all, ...numbers(most).map((n) => [`${n - 1}`, `Number ${n}`])]);
+  fill($("sample"), [["", "None"], ...all, ...numbers(most).map((n) => [`${n - 1}`, `Number ${n}`])]);
   $("window-group").disabled = false;
   $("window-segment").hidden = !networks[0].window;
   fillAbout(run, viewers);
@@ -86,7 +86,7 @@ function view() {
     threshold: $("threshold").dataset.own ? Number($("threshold").value) : null,
     outline: $("outline").checked,
     layer: document.querySelector("input[name=layer]:checked").value,
-    hypothesis: $("hypothesis").value,
+    sample: $("sample").value,
     window: now.window,
   };
 }
@@ -263,7 +263,7 @@ function fillFigures(asked) {
 // ---- events
 
 $("slice").addEventListener("input", load);
-for (const id of ["outline", "hypothesis"]) $(id).addEventListener("input", draw);
+for (const id of ["outline", "sample"]) $(id).addEventListener("input", draw);
 for (const radio of document.querySelectorAll("input[name=layer]")) radio.addEventListener("input", draw);
 $("structure").addEventListener("input", () => {
   resetThreshold();

@@ -9,7 +9,7 @@ const SIDES = ["top", "right", "bottom", "left"];
 const OUTLINE = [0, 255, 170];
 const PROBABILITY = [60, 160, 255];
 const UNCERTAINTY = [255, 150, 40];
-const HYPOTHESIS = [255, 230, 60];
+const SAMPLE = [255, 230, 60];
 const STEP = 40; // pixels of the wheel for a slice: a touchpad has a few in each event, a notch of a mouse more
 
 export class Viewer {
@@ -148,12 +148,12 @@ export class Viewer {
       legend.push([UNCERTAINTY, "uncertainty: how far the samples differ"]);
     }
     const thick = Math.max(1, Math.round(Math.max(width, height) / 400));
-    if (asked.hypothesis !== "") {
-      const wanted = asked.hypothesis === "all" ? [...Array(options.samples).keys()] : [Number(asked.hypothesis)].filter((n) => n < options.samples);
+    if (asked.sample !== "") {
+      const wanted = asked.sample === "all" ? [...Array(options.samples).keys()] : [Number(asked.sample)].filter((n) => n < options.samples);
       for (const sample of wanted) for (const one of chosen) {
-        outline(data, this.field("samples", one.number, sample, options.samples), 127, width, height, 1 + (thick > 1), HYPOTHESIS);
+        outline(data, this.field("samples", one.number, sample, options.samples), 127, width, height, 1 + (thick > 1), SAMPLE);
       }
-      legend.push([HYPOTHESIS, wanted.length === 1 ? `hypothesis ${wanted[0] + 1}` : `${wanted.length} hypotheses`]);
+      legend.push([SAMPLE, wanted.length === 1 ? `sample ${wanted[0] + 1}` : `${wanted.length} samples`]);
     }
     if (asked.outline) for (const one of chosen) {
       const colour = classes.length > 1 ? one.colour : OUTLINE;

@@ -79,7 +79,7 @@ def test_an_example_is_shown_to_everybody(tab, scheme, size):
     assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
 
 
-def test_threshold_layers_and_hypotheses(tab):
+def test_threshold_layers_and_samples(tab):
     page = tab()
     page.click("#example")
     shown(page)
@@ -102,8 +102,8 @@ def test_threshold_layers_and_hypotheses(tab):
     for layer in ("probability", "uncertainty"):
         page.check(f"input[value={layer}]")
         api.expect(page.locator("figcaption")).to_contain_text(layer)
-    page.select_option("#hypothesis", "all")
-    api.expect(page.locator("figcaption")).to_contain_text("4 hypotheses")
+    page.select_option("#sample", "all")
+    api.expect(page.locator("figcaption")).to_contain_text("4 samples")
     with page.expect_download() as download:
         page.click("#downloads button >> nth=0")
     with Image.open(download.value.path()) as mask:
@@ -120,8 +120,8 @@ def test_threshold_layers_and_hypotheses(tab):
     page.fill("#samples", "2")
     page.click("#example")
     shown(page)
-    page.select_option("#hypothesis", "all")
-    api.expect(page.locator("figcaption")).to_contain_text("2 hypotheses")
+    page.select_option("#sample", "all")
+    api.expect(page.locator("figcaption")).to_contain_text("2 samples")
 
 
 def test_a_dicom_series_with_scripts_in_its_tags_and_names(tab, tmp_path):

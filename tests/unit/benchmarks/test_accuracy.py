@@ -63,7 +63,8 @@ def test_a_run_is_a_row_and_a_table(run, tmp_path):
     assert row | RATIOS == row
     page = rendered("<!-- table: accuracy -->\n<!-- end -->", tmp_path)
     assert (
-        "| polyp | `trunk_ddim` | 128 / 4 | 360 s | 9000 | 0 | 0.800 [0.700, 0.900] | 0.750 | 0.020 | 0.91 | 0.062 |\n\n"
+        "| polyp | `trunk_ddim` | 128 / 4 | 360 s | 9000 | 0 | 0.800 [0.700, 0.900] | 0.750 | 0.020 | 0.91 | 0.062 |\n"
+        "\n"
         "Parameters: `trunk_ddim` 531,040. Commits: in `accuracy.json`.\n" in page
     )
     page = rendered("<!-- table: choices -->\n<!-- end -->", tmp_path)

@@ -23,6 +23,18 @@ def test_settings_reach_the_segmenter_and_results_repeat(tmp_path):
     assert not (tmp_path / "one/figures").exists()
 
 
+def test_an_earlier_evaluation_with_other_settings_is_told_of(tmp_path, caplog):
+    def told(**given):
+        caplog.clear()
+        evaluate(*hand_case(), tmp_path, split="val", samples=1, figures=False, **given)
+        return [record.getMessage() for record in caplog.records if "replaced" in record.getMessage()]
+
+    assert told(steps=17) == told(steps=17) == []
+    ending = "; --output DIR keeps both"
+    assert told(steps=3, ensemble="majority") == [f"replaced an earlier evaluation (steps 17, ensemble mean){ending}"]
+    assert told(steps=3, ensemble="majority", limit=2) == [f"replaced an earlier evaluation (images 3){ending}"]
+
+
 def test_model_and_native_resolution_differ_as_computed_by_hand(tmp_path):
     # Columns 0 and 1 at 2 x 2 become 0, 1/4, 3/4, 1 at 4 x 4 (bilinear): columns 2 and 3 pass a half. The truth holds
     # columns 1, 2 and 3: 8 pixels hit, 4 missed. At 2 x 2 its nearest pixels are columns 1 and 3: 2 hit, 2 missed.

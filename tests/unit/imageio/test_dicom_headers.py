@@ -197,6 +197,16 @@ def test_a_window_that_is_none_has_a_note(tmp_path):
     assert plain.notes == read_picture(ct_slice(tmp_path / "y.dcm", values, WindowCenter=3, WindowWidth=9)).notes == ()
 
 
+def test_a_window_that_shows_nothing_is_told_of_and_an_image_of_one_value_by_that(tmp_path):
+    window = ReadOptions(window=(9000.0, 10.5))
+    found = read_picture(ct_slice(tmp_path / "x.dcm", HU), window)
+    assert found.notes == ("even (the window 9000,10.5 shows every pixel alike; leave it out or widen it)",)
+    flat = ct_slice(tmp_path / "flat.dcm", np.zeros((2, 3)))
+    told = ("even (there is one value in all pixels)",)
+    assert read_picture(flat).notes == read_picture(flat, window).notes == told
+    assert read_picture(tmp_path / "x.dcm").notes == ()
+
+
 @pytest.mark.parametrize("syntax", ["explicit", "implicit"])
 def test_frames_that_the_header_does_not_count_are_not_left_out(tmp_path, syntax):
     path, values = tmp_path / "x.dcm", np.arange(36).reshape(6, 6)

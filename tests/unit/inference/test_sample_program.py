@@ -19,7 +19,7 @@ from ddim_jax.inference.processes import Process
 
 PROGRAM = Path(__file__).parents[3] / "sample.py"
 
-NOT_JUDGED = "not judged if images are unlike those of the calibration: not calibrated"
+NOT_JUDGED = "unlike images are not flagged: not calibrated (ddim-jax evaluate --ckpt {} --split val --calibrate)"
 
 
 @pytest.fixture(scope="module")
@@ -68,13 +68,13 @@ def test_good_images_and_then_a_bad_one(tiny, run, images, tmp_path, monkeypatch
 
 def test_the_end_says_what_compiling_took_and_nothing_of_bounds_where_nothing_was_segmented():
     summary = Summary(2, 0, (), 9.0, 0.0, None, {}, {}, bounds="each interval", not_judged="not calibrated")
-    options, process = argparse.Namespace(output="out"), Process.create(0, 1)
+    options, process = argparse.Namespace(output="out", ckpt=["my run"]), Process.create(0, 1)
     told = describe(summary, options, process, "7.0 s of it for 1 program compiled and 0 read from disk")
     assert told.splitlines() == [
         "2 images segmented in 9.0 s, 7.0 s of it for 1 program compiled and 0 read from disk, 0 done before, "
         "0 failed: out",
         "bounds in index.jsonl: each interval",
-        "not judged if images are unlike those of the calibration: not calibrated",
+        NOT_JUDGED.format("'my run'"),
     ]
     none = summary._replace(done=0, failed=[("a", "a: damaged")])
     assert describe(none, options, process).splitlines() == [
@@ -84,8 +84,10 @@ def test_the_end_says_what_compiling_took_and_nothing_of_bounds_where_nothing_wa
     told = describe(one, options, process).splitlines()
     assert told[0] == "1 image segmented in 9.0 s, 0 done before, 0 failed: out"
     assert told[1].startswith("1 of 1 image is unlike the images that the model was calibrated on: ")
-    assert told[3].startswith("1 file passed over: .x 1; images end in ")
-    assert told[4] == "1 note on images in index.jsonl: b 1"
+    assert told[2].startswith("1 file passed over: .x 1; images end in ")
+    assert told[3] == "notes in index.jsonl: b (1 image)"
+    file = argparse.Namespace(output="out", ckpt=["w.safetensors"])  # whose calibration is made elsewhere
+    assert describe(summary, file, process).endswith("\nunlike images are not flagged: not calibrated")
 
 
 def test_processes_share_the_work_and_a_second_start_says_that_there_is_none(
@@ -104,11 +106,11 @@ def test_processes_share_the_work_and_a_second_start_says_that_there_is_none(
         assert told[index].startswith(done)
         assert told[index + 2].splitlines() == [
             f"process {index} of 2: nothing to do, {own} done before: {tmp_path / 'out'}",
-            NOT_JUDGED,
+            NOT_JUDGED.format(run),
         ]
     assert sample(monkeypatch, *common[:6]) == 0
     done = f"nothing to do, 2 images done before: {tmp_path / 'out'}"
-    assert capsys.readouterr().out.splitlines() == [done, NOT_JUDGED]
+    assert capsys.readouterr().out.splitlines() == [done, NOT_JUDGED.format(run)]
     assert sample(monkeypatch, *common, 2) == 2
     assert capsys.readouterr().err == "error: process_index is 2 with process_count 2; expected 0 to 1\n"
 
@@ -117,7 +119,7 @@ def test_doubtful_images_are_flagged_and_told(tiny, run, images, tmp_path, monke
     common = ("--ckpt", run, "--input", images, "--output", tmp_path / "out")
     assert sample(monkeypatch, *common, "--flag-uncertain", "0.5") == 0
     *_, flagged, judged = capsys.readouterr().out.splitlines()
-    assert flagged.endswith(f"/out; 1 flagged: {tmp_path / 'out' / 'flagged.csv'}") and judged == NOT_JUDGED
+    assert flagged.endswith(f"/out; 1 flagged: {tmp_path / 'out' / 'flagged.csv'}") and judged == NOT_JUDGED.format(run)
     doubts = {f"{seed}": tiny.segment(picture(seed)).doubt for seed in range(2)}
     with open(tmp_path / "out" / "flagged.csv", newline="") as file:
         (row,) = csv.DictReader(file)

@@ -267,7 +267,7 @@ def test_what_a_writer_cannot_do_is_refused_before_any_work(series, out, tmp_pat
         ((), "the class 'foreground' has no coded concept"),
         (("foreground=Lnug",), r"which is no name of a SNOMED CT concept in DICOM; did you mean Lung"),
         (("foreground=Artery",), r"the category of 'foreground' is not clear from 'Artery' \(AnatomicalStructure, Ti"),
-        (("heart=Heart",), "segments has 'heart=Heart'; expected NAME=CONCEPT with a name among foreground"),
+        (("heart=Heart",), "segments has 'heart=Heart'; for one class without a name write --segments Heart"),
         (("foreground=Organ/Lung",), "the category of 'foreground' is 'Organ'; expected one of AnatomicalStructure"),
     ):
         with pytest.raises(InputError, match=message):

@@ -190,7 +190,7 @@ def test_results_that_were_judged_and_others_do_not_mix(calibrated, tmp_path):
     old = changed(calibrated, tmp_path, lambda record: record.pop("unlikeness"))
     summary = segment_files(old, tmp_path / "a.png", tmp_path / "out")
     assert summary.unlike == [] and summary.bounds
-    assert last_lines(summary).endswith("those of the calibration: the calibration was made by an earlier version")
+    assert last_lines(summary).endswith("unlike images are not flagged: the calibration was made by an earlier version")
     assert json.loads((tmp_path / "out/index.jsonl").read_text())["unlikeness"] is None
     with pytest.raises(InputError, match="unlikeness is None there and"):
         segment_files(fresh(calibrated), tmp_path / "a.png", tmp_path / "out")
@@ -258,5 +258,5 @@ def test_more_than_half_unlike_says_that_the_model_is_for_others():
     def told(unlike, done):
         return last_lines(Summary(done, 0, [], 1.0, 0.0, None, {}, {}, "", [(f"{k}.png", 2.0) for k in range(unlike)]))
 
-    assert told(2, 3).endswith("more than half are unlike: this model is not for such images")
-    assert "more than half" not in told(2, 4)
+    assert told(3, 5).endswith("more than half are unlike: check the masks before using this model here")
+    assert "more than half" not in told(3, 6) and "more than half" not in told(4, 4)

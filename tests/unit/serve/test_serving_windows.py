@@ -61,6 +61,14 @@ def test_images_of_one_value_have_a_window_that_can_be_asked_for(count, client, 
     np.testing.assert_array_equal(decoded(asked.content), decoded(own))
 
 
+@pytest.mark.parametrize(("count", "told"), [(1, "even ("), (2, "even (2 of 2 slices; ")])
+def test_a_window_that_shows_nothing_is_told_of(count, told, client, tmp_path):
+    ct_series(tmp_path, count=count)
+    sent = [("file", path.read_bytes()) for path in tmp_path.iterdir()]
+    (result,) = client.post("/segment?window=9000,10", files=sent).json()["networks"]
+    assert f"{told}the window 9000,10 shows every pixel alike; leave it out or widen it)" in result["notes"]
+
+
 def series_of_windows(folder):
     """An image three times, with windows of its own each, as MR has them."""
     values = np.tile(np.linspace(0, 1000, 12).astype(int), (10, 1))
