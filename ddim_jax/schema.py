@@ -165,7 +165,8 @@ SCHEMA: dict[str, Any] = {
         "groups": Field(
             str,
             "folder",
-            "what stays together in a drawn split: the first folder below images/, a patient; or none",
+            "what stays together in a drawn split besides volumes and patients that files name: the first folder below "
+            "images/; or none",
             choices=("folder", "none"),
         ),
         "folds": Field(int, 0, "of a cross-validation, 3 or more, instead of a split; 0 for none", low=0, high=1000),

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import ddim_jax
+from ddim_jax.cli.checkpoint_lines import checkpoint_lines
 from ddim_jax.runtime.cache_folder import cache_folder
-from ddim_jax.runtime.errors import CheckpointError, InputError, install_command, report_input_errors
+from ddim_jax.runtime.errors import InputError, install_command, report_input_errors
 from ddim_jax.runtime.once import saying_once
 from ddim_jax.runtime.printable import Parser, printable
 from ddim_jax.runtime.values import check_names, words
@@ -58,6 +59,10 @@ _OF_DATA = {
     "ignore": _as_in_config("ignore", type=_literal, metavar="VALUES"),
     "window": _as_in_config("window", type=_literal, metavar="CENTRE,WIDTH"),
     "annotators": _as_in_config("annotators", ": a,b or numbered", type=words, default=(), metavar="NAMES"),
+    "groups": _as_in_config("groups", choices=("folder", "none"), default="folder"),
+    "split_seed": _as_in_config("split_seed", type=int, default=0, metavar="N"),
+    "folds": _as_in_config("folds", type=int, default=0, metavar="N"),
+    "fold": _as_in_config("fold", type=int, default=0, metavar="K"),
     "multilabel": _as_in_config("multilabel", action="store_true"),
     "invert": _as_in_config("invert", action="store_true"),
     "allow_damaged": _as_in_config("allow_damaged", action="store_true"),
@@ -70,7 +75,7 @@ def run(arguments: list[str] | None = None) -> int:
     options = _parse(arguments)
     with report_input_errors("stopped"):
         if options.ckpt is not None:
-            lines, is_usable = _checkpoints(options.ckpt)
+            lines, is_usable = checkpoint_lines(options.ckpt)
             _show(lines)
             return 0 if is_usable else 1
         if options.data is not None:
@@ -111,12 +116,14 @@ def _look_at_data(options: argparse.Namespace) -> None:
 
     show_log()
     data = vars(options)
-    SCHEMA["data"]["image_size"].check("--image-size", options.image_size)
+    for name in ("image_size", "split_seed", "folds", "fold"):
+        SCHEMA["data"][name].check(f"--{name.replace('_', '-')}", data[name])
     if options.window is not None:
         data["window"] = window("--window", options.window)
-    read = Labels.from_config(data), ReadOptions.of(data), options.annotators
+    read = Labels.from_config(data), ReadOptions.of(data)
+    given = {name: data[name] for name in ("annotators", "groups", "folds", "fold")} | {"seed": options.split_seed}
     with saying_once():  # around the lines too: they are made one by one
-        _show(examine(options.data, options.image_size, jax.default_backend(), _cores(), *read))
+        _show(examine(options.data, options.image_size, jax.default_backend(), _cores(), *read, **given))
 
 
 def _look_at_machine(build_kernels: bool) -> int:
@@ -211,91 +218,3 @@ def _caches() -> Iterator[Line]:
     own = os.environ.get("JAX_COMPILATION_CACHE_DIR")
     if own:
         yield "", f"{own}: compiled programs, by JAX_COMPILATION_CACHE_DIR", ""
-
-
-def _checkpoints(run: str) -> tuple[list[Line], bool]:
-    """The content of the checkpoints of a run, and if one of them is intact."""
-    from ddim_jax.checkpoints import CheckpointStore, locate
-    from ddim_jax.checkpoints.weights import packed_file
-
-    file, known = packed_file(run)
-    if file is not None:
-        return _packed(file, known)
-    folder, chosen = locate(run)
-    store = CheckpointStore(folder)
-    steps = store.steps() if chosen is None else [chosen]
-    lines, config = [], None
-    for step in steps:
-        try:
-            line, found = _step(store, step)
-        except (CheckpointError, OSError):
-            if chosen is not None or step in store.steps():
-                raise
-            continue
-        if chosen is None and step not in store.steps():
-            continue  # a training has removed it meanwhile, which is no damage
-        lines.append(line)
-        config = config if found is None else found
-    if config is None and chosen is None and not set(steps) <= set(store.steps()):
-        return _checkpoints(run)  # there are later ones
-    if config is None:
-        left = "no intact one is left" if steps else "no complete one"
-        lines.append(("checkpoints", f"{folder}: {left}", "train with this --workdir, or give another run"))
-        return lines, False
-    return lines + _sections(config), True
-
-
-def _step(store: Any, step: int) -> tuple[Line, dict | None]:
-    """The line of a step, and its config; None if it is damaged.
-
-    Raises:
-      CheckpointError, OSError: it was removed meanwhile.
-    """
-    from ddim_jax.checkpoints.manifest import describe_damage, manifest_digest
-    from ddim_jax.checkpoints.weights import open_weights
-    from ddim_jax.inference.loading import weights_digest
-
-    place = store.directory / str(step)
-    if damage := store.damage(step):
-        return (f"step {step}", describe_damage(place, damage), "restore these files from a copy"), None
-    size = sum(file.stat().st_size for file in place.rglob("*") if file.is_file())
-    told = f"intact, {size / 2**20:.1f} MiB, SHA-256 of its manifest {manifest_digest(place)}"
-    told += f", of its averaged weights {weights_digest(open_weights(place).params)}"
-    return (f"step {step}", told, ""), store.metadata(step).get("config") or {}
-
-
-def _packed(file: Path, known: str | None) -> tuple[list[Line], bool]:
-    """The content of a file of packed weights, and if it is intact."""
-    from ddim_jax.checkpoints.packed import read_packed
-
-    try:
-        packed = read_packed(file, known)
-    except CheckpointError as error:
-        return [("weights", str(error), "")], False
-    size = file.stat().st_size / 2**20
-    told = f"{file}: intact, step {packed.step}, {packed.dtype}, {size:.1f} MiB, SHA-256 {packed.file_sha256}"
-    texts = [(name, packed.metadata["data"].get(name, ""), "") for name in ("note", "terms")]
-    record = packed.metadata["calibration"]
-    texts.append(("calibration", f"coverage {record.get('coverage')}, {record.get('about')}" if record else "none", ""))
-    if record:
-        texts.append(("unlike images", "are flagged" if record.get("unlikeness") else "not judged", ""))
-    return [("weights", told, ""), *(line for line in texts if line[1]), *_sections(packed.metadata["config"])], True
-
-
-def _sections(config: object) -> list[Line]:
-    """The lines on the network, the images and the sampling of a config."""
-    lines = []
-    for section in ("model", "data", "sample"):
-        fields = config.get(section) if isinstance(config, dict) else None
-        if isinstance(fields, dict):
-            lines.append((section, ", ".join(f"{name} {value}" for name, value in _set(fields)), ""))
-    return lines
-
-
-def _set(fields: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
-    """The fields that are set, those of sections by their names with dots."""
-    for name, value in fields.items():
-        if isinstance(value, dict):
-            yield from _set(value, f"{prefix}{name}.")
-        elif value is not None and value != "":
-            yield prefix + name, value

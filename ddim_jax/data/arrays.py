@@ -129,7 +129,7 @@ def load_selections(
                 example = source[row]
                 classes = labels_of(source) if labels is None else labels
                 check_example(example, classes)
-                arrays.facts[row] = facts_of(example, classes, resized_at)
+                arrays.facts[row] = facts_of(example, classes, resized_at, image_size)
                 if places:
                     arrays.images[places], arrays.masks[places] = resized(example, image_size)
                     if arrays.annotators is not None:
@@ -160,11 +160,11 @@ def load_selections(
 
 
 def _said(problems: Sequence[DataError], pairs: int) -> list[str]:
-    """The messages; one for all label maps, which are likely to be all masks of the set."""
+    """The messages, each once; one for all label maps, which are likely to be all masks of the set."""
     maps = [problem for problem in problems if isinstance(problem, LabelMapError)]
     if len(maps) < 2:
-        return [str(problem) for problem in problems]
-    others = [str(problem) for problem in problems if problem not in maps]
+        return list(dict.fromkeys(str(problem) for problem in problems))  # a volume's is that of all of its slices
+    others = dict.fromkeys(str(problem) for problem in problems if problem not in maps)
     return [describe_label_maps(maps, pairs), *others]
 
 

@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections.abc import Iterable
+from itertools import zip_longest
 from pathlib import Path
 
 from ddim_jax.data.sources import Pair, same_name
@@ -64,8 +65,10 @@ def match_pairs(
     names: dict[str, str] = {}
     of_images = _by_key(images, "images", problems, names)
     of_masks = _by_key(masks, "masks", problems, {})
-    problems += [f"{of_images[key]} has no mask" for key in of_images if key not in of_masks]
-    problems += [f"{of_masks[key]} has no image" for key in of_masks if key not in of_images]
+    lone_images = [f"{of_images[key]} has no mask" for key in of_images if key not in of_masks]
+    lone_masks = [f"{of_masks[key]} has no image" for key in of_masks if key not in of_images]
+    for both in zip_longest(lone_images, lone_masks):  # by turns: a message shows the first ones alone
+        problems += filter(None, both)
     pairs = [Pair(names[key], of_images[key], of_masks[key], stratum) for key in of_images if key in of_masks]
     return sorted(pairs, key=lambda pair: pair.id), problems
 

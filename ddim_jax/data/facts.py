@@ -32,7 +32,8 @@ class PairFacts(NamedTuple):
       values: those of the mask, ascending, without 0 and the ignored ones; of classes that overlap, their numbers.
       share: of the pixels that are foreground, 0 .. 1.
       extent: the longer side of the box around the foreground, in pixels; 0 where there is none.
-      lost: those of `SIZES` at which the nearest pixel leaves nothing of some of `values`, ascending.
+      lost: those of `SIZES`, and of the working sizes that were asked for, at which the nearest pixel leaves nothing
+        of some of `values`, ascending.
       notes: the kinds of the example's notes.
       resized: the Dice of the mask itself at working sizes (`resized_dice`), of those that were asked for; {} without
         foreground.
@@ -63,8 +64,14 @@ def image_digest(pixels: np.ndarray) -> Any:
     return digest
 
 
-def facts_of(example: Example, labels: Labels = Labels(), resized_at: Sequence[int] = ()) -> PairFacts:
-    """The facts of one pair, with a mask of `labels`, and its Dice at the working sizes `resized_at`."""
+def facts_of(
+    example: Example, labels: Labels = Labels(), resized_at: Sequence[int] = (), image_size: int | None = None
+) -> PairFacts:
+    """The facts of one pair, with a mask of `labels`, and its Dice at the working sizes `resized_at`.
+
+    At these and at `image_size`, in pixels, it is found out if a class is lost too.
+    """
+    sizes = sorted({*SIZES, *resized_at, *(() if image_size is None else (image_size,))})
     digest = image_digest(example.image)
     picture = digest.digest()
     digest.update(np.ascontiguousarray(example.mask if example.annotators is None else example.annotators))
@@ -82,7 +89,7 @@ def facts_of(example: Example, labels: Labels = Labels(), resized_at: Sequence[i
         values=values,
         share=float(inside.mean()) if values else 0.0,
         extent=extent,
-        lost=tuple(size for size in SIZES if size < max(example.mask.shape) and is_lost(example.mask, size, labels)),
+        lost=tuple(size for size in sizes if size < max(example.mask.shape) and is_lost(example.mask, size, labels)),
         notes=tuple(note_parts(note)[0] for note in example.notes),
         resized={size: resized_dice(example.mask, size, labels) for size in resized_at} if values else {},
         picture=picture,

@@ -30,8 +30,9 @@ def draw_folds(group: Mapping[str, str], folds: int, seed: int) -> dict[str, int
     """
     names = seeded_order(set(group.values()), seed)
     if len(names) < folds:
-        what = "images" if len(names) == len(group) else "groups of pairs"
-        raise DataError(f"{len(names)} {what} cannot be divided into {folds} folds (data.folds).")
+        single = len(names) == len(group)
+        what, way = ("images", "") if single else ("groups of pairs", "; if folders are no patients, data.groups=none")
+        raise DataError(f"{len(names)} {what} cannot be divided into {folds} folds (data.folds){way}.")
     number = {name: place % folds for place, name in enumerate(names)}
     return {name: number[one] for name, one in group.items()}
 

@@ -13,7 +13,12 @@ from ddim_jax.runtime.values import quantity
 _NNUNET = (
     "This is nnU-Net's layout: link each file of imagesTr into images without _0000 in its name, and labelsTr as masks"
 )
+_DECATHLON = "This is the layout of the Medical Segmentation Decathlon: link imagesTr as images, and labelsTr as masks"
 _CHANNEL = "The images have nnU-Net's _0000 in their names; drop it, or link each file without it"
+_CHANNELS = (
+    "The images have nnU-Net's several channels, _0000 and _0001, which are not taken together: link the files of one "
+    "channel into images without its number"
+)
 
 
 def advice_on_folder(root: Path, wanted: Sequence[str]) -> str:
@@ -22,7 +27,10 @@ def advice_on_folder(root: Path, wanted: Sequence[str]) -> str:
     if place.name in wanted and all(os.path.isdir(place.parent / name) for name in wanted):
         return f"Its parent {place.parent} has {' and '.join(wanted)}: give that"
     if all(os.path.isdir(place / name) for name in ("imagesTr", "labelsTr")):
-        return _NNUNET
+        names = [name.partition(".")[0] for name in os.listdir(place / "imagesTr") if not name.startswith(".")]
+        if any(name.endswith("_0001") for name in names):
+            return f"{_NNUNET}. {_CHANNELS}"
+        return _NNUNET if any(name.endswith("_0000") for name in names) else _DECATHLON
     return ""
 
 
@@ -35,7 +43,7 @@ def advice_on_files(images: Iterable[tuple[str, Path]], masks: Iterable[tuple[st
     of_images = {same_name(name): file for name, file in images}
     alone = {key: name for name, _ in masks if (key := same_name(name)) not in of_images}
     if any(f"{key}_0000" in of_images for key in alone):
-        return [_CHANNEL]
+        return [_CHANNELS if any(f"{key}_0001" in of_images for key in alone) else _CHANNEL]
     dicom = READERS.get("dicom")
     series = Counter(name.rpartition("/")[0] for name, file in of_images.items() if reader_of(file) is dicom)
     if found := [key for key in alone if series[key]]:

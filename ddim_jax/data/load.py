@@ -64,7 +64,7 @@ def load_dataset(name: str, split: str, **given: Any) -> Source:
 def configured(data: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of `load_dataset`, but for the split, that the section `data` of a config stands for.
 
-    Nothing is written: a start that is refused leaves no split behind (`ddim_jax.data.splits.Division.keep`).
+    Nothing is written: a start that is refused leaves no split behind (`ddim_jax.data.division.Division.keep`).
     """
     same = ("name", "root", "image_size", "cache_dir", "counts", "groups", "folds", "fold", "annotators")
     found = {name: data[name] for name in same if name in data}

@@ -23,8 +23,8 @@ class DataOptions(NamedTuple):
       cache_dir: for indices and for splits that cannot be written beside the data; None for ddim_jax in the user's
         cache folder ($XDG_CACHE_HOME, else ~/.cache). A data set gets the folder.
       counts: number of phantoms in each split; None for 512, 64 and 64.
-      groups: what stays together when the split of a folder is drawn: "folder", the images of each first folder below
-        images/ (or of each patient, where the files name one); "none", each pair by itself.
+      groups: what stays together when the split of a folder is drawn, besides the slices of a volume and the images of
+        a patient that the files name: "folder", the images of each first folder below images/; "none", nothing.
       folds: 3 or more: a folder is divided into so many folds, instead of by splits.csv; 0: it is not.
       fold: the fold that is held out, 0 .. folds - 1.
       read_only: write no split into a folder.

@@ -5,16 +5,18 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ddim_jax.data.arrays import Selection, load_selections
 from ddim_jax.data.datasets.folder import slices_of
 from ddim_jax.data.discovery import listed
+from ddim_jax.data.division import Division
 from ddim_jax.data.facts import SIZES, PairFacts
 from ddim_jax.data.load import load_dataset
 from ddim_jax.data.masks import consensus_in_words
 from ddim_jax.data.near_copies import near_copies
 from ddim_jax.data.sources import SPLITS, PairSource, Unpaired
-from ddim_jax.data.splits import Division, few_in_words
+from ddim_jax.data.split_warnings import few_in_words, shared_pictures, unseen_classes
 from ddim_jax.imageio.images import ReadOptions
 from ddim_jax.labels import Labels
 from ddim_jax.runtime.errors import DataError
@@ -38,19 +40,21 @@ def examine(
     cores: int,
     labels: Labels = Labels(),
     reading: ReadOptions = ReadOptions(),
-    annotators: Sequence[str] = (),
+    **given: Any,
 ) -> Iterator[Line]:
-    """The table for a folder of pairs, read one by one with `labels`, `reading` and `annotators`.
+    """The table for a folder of pairs, read one by one with `labels` and `reading`.
 
-    See `describe` and `recommend`.
+    See `describe` and `recommend`. `given` are further fields of `ddim_jax.data.options.DataOptions`.
 
     Raises:
-      DataError: pairs cannot be used; up to ten are named. Of files without a partner it comes after the table of
-        those that have one.
+      DataError: pairs cannot be used; up to ten are named. Of files without a partner, and of a split that a training
+        refuses, it comes after the table.
+      ConfigError: as `ddim_jax.data.load_dataset`.
     """
-    unpaired = None
+    given |= {"root": Path(root), "labels": labels, "reading": reading, "read_only": True}
+    unpaired = refused = None
     try:
-        source = load_dataset("folder", "all", root=Path(root), labels=labels, reading=reading, annotators=annotators)
+        source = load_dataset("folder", "all", **given)
     except Unpaired as error:
         if not error.pairs:
             raise
@@ -76,75 +80,40 @@ def examine(
     if unpaired is not None:
         raise unpaired
     try:
-        again = {"root": Path(root), "labels": labels, "reading": reading, "annotators": annotators}
-        division = load_dataset("folder", "train", read_only=True, **again).division
+        division, _ = (load_dataset("folder", split, **given).division for split in ("train", "val"))
+        division.check_drawn()
         of_pair = {source.ids[row]: fact for row, fact in arrays.facts.items()}
         named = {split: {} for split in SPLITS}
         for name, split in division.split.items():
             named[split][name] = of_pair[name]
-        yield _split_line(division, named, labels)
+        yield _split_line(division, named, labels, given.get("folds", 0))
         if found := near_copies(named):
             advice = "look at them. Of an image and its copy, leave one out, or give both one group in splits.csv"
             told = quantity(len(found), "pair")
             yield "near copies", f"{told} of images of different splits: {listed(found)}", advice
     except DataError as error:  # of so few pairs, or a table that does not fit them
-        yield "split", "none", str(error)
+        refused = error
     yield from recommend(facts, device, cores)
+    if refused is not None:
+        raise refused
 
 
-def _split_line(division: Division, named: Mapping[str, Mapping[str, PairFacts]], labels: Labels) -> Line:
+def _split_line(division: Division, named: Mapping[str, Mapping[str, PairFacts]], labels: Labels, folds: int) -> Line:
     """Returns the line on the splits that a training would make of the folder, with what is too small of them.
 
     Args:
       division: the splits.
       named: for each split the facts of its pairs by name.
       labels: the classes of the masks.
+      folds: as `few_in_words` has them.
     """
     of_split = {split: list(own.values()) for split, own in named.items()}
     found = ", ".join(f"{len(own)} {split}" for split, own in of_split.items())
     numbers, what = division.numbers()
     if what != "images":
         found += f"; of {sum(numbers.values())} {what}: " + ", ".join(f"{n} {split}" for split, n in numbers.items())
-    advice = shared_pictures(named), few_in_words(numbers, what), unseen_classes(of_split, labels)
-    return "split", found, "; ".join(filter(None, advice))
-
-
-def shared_pictures(facts: Mapping[str, Mapping[str, PairFacts]]) -> str:
-    """One line on images that are in more than one split, to the pixel; "" where none is.
-
-    Masks are not compared: two annotations of one image tell of each other. Nor are images of one value.
-
-    Args:
-      facts: for each split those of its pairs by name.
-    """
-    places: dict[bytes, dict[str, str]] = {}
-    for split, own in facts.items():
-        for name, one in own.items():
-            if one.levels > 1:
-                places.setdefault(one.picture, {}).setdefault(split, name)
-    shared = [splits for splits in places.values() if len(splits) > 1]
-    if not shared:
-        return ""
-    return shared_in_words(len(shared), " = ".join(f"{name} of {split}" for split, name in shared[0].items()))
-
-
-def shared_in_words(number: int, example: str = "", of_folder: bool = True) -> str:
-    """One line on so many images that are in more than one split; only that of a folder stands in a splits.csv."""
-    return (
-        f"{quantity(number, 'image is', 'images are')} in more than one split{example and ', such as '}{example}: "
-        f"scores there are too good. Leave one of each out{', or give both one group in splits.csv' * of_folder}"
-    )
-
-
-def unseen_classes(facts: Mapping[str, Iterable[PairFacts]], labels: Labels) -> str:
-    """One line on the classes that no image of a split shows; "" where each has all, or has no image."""
-    told = []
-    for split, own in facts.items():
-        values = [one.values for one in own]
-        missing = [name for k, name in enumerate(labels.class_names, 1) if not any(k in seen for seen in values)]
-        if values and missing:
-            told.append(f"no image of {split} has {', '.join(missing[:10])}")
-    return "; ".join(told) and f"{'; '.join(told)}: give each split some in a splits.csv, or use data.folds"
+    advice = shared_pictures(named), few_in_words(numbers, what, folds), unseen_classes(of_split, labels)
+    return "split", f"{found}; {division.rule}", "; ".join(filter(None, advice))
 
 
 def describe(facts: Sequence[PairFacts], image_size: int | None, labels: Labels = Labels()) -> list[Line]:
@@ -155,8 +124,8 @@ def describe(facts: Sequence[PairFacts], image_size: int | None, labels: Labels 
       image_size: in pixels; None where nothing is resized.
       labels: the classes of the masks; one that is in no mask is said.
     """
-    sides = sorted({(one.width, one.height) for one in facts})
-    sizes = f"{sides[0][0]} x {sides[0][1]}" + (f" to {sides[-1][0]} x {sides[-1][1]}" if len(sides) > 1 else "")
+    sides = (sorted({one.width for one in facts}), sorted({one.height for one in facts}))
+    sizes = " x ".join(f"{side[0]} to {side[-1]}" if len(side) > 1 else f"{side[0]}" for side in sides)
     levels = [one.levels for one in facts]
     few = sum(one < 32 for one in levels)
     lines = [
@@ -183,7 +152,11 @@ def describe(facts: Sequence[PairFacts], image_size: int | None, labels: Labels 
         (
             "classes",
             f"{len(pairs)} ({there} pairs)" if full else "none: every mask is empty",
-            f"no mask has {', '.join(without[:10])}: look at data.labels" if full and without else "",
+            "there is nothing to learn: look at the masks, and at data.labels"
+            if not full
+            else f"no mask has {', '.join(without[:10])}: look at data.labels"
+            if without
+            else "",
         )
     )
     if sides := labels.mirrored():
@@ -191,13 +164,14 @@ def describe(facts: Sequence[PairFacts], image_size: int | None, labels: Labels 
     if not full:
         return lines
     shares = [one.share for one in full]
+    is_around = labels.count == 1 and all(one.share > 0.5 and one.extent == max(one.height, one.width) for one in full)
     lines.append(
         (
             "foreground",
             f"{min(shares):.2%} to {max(shares):.2%} of an image, median {statistics.median(shares):.2%}; "
             f"its longest side {min(one.extent for one in full)} to {max(one.extent for one in full)} pixels; "
             f"{quantity(len(facts) - len(full), 'mask is', 'masks are')} empty",
-            "",
+            "most of every image, up to its edges: look if the masks are inverted" if is_around else "",
         )
     )
     if image_size is not None:
@@ -224,9 +198,8 @@ def resized_at(facts: Sequence[PairFacts], size: int) -> float | None:
 
 
 def lost_at(facts: Iterable[PairFacts], size: int) -> int:
-    """The number of masks that lose a value at `size` x `size`, or at the next size below that is tried (`SIZES`)."""
-    tried = max((one for one in SIZES if one <= size), default=SIZES[0])
-    return sum(tried in one.lost for one in facts)
+    """The number of masks that lose a value at `size` x `size`: one of `SIZES`, or that `facts_of` was given."""
+    return sum(size in one.lost for one in facts)
 
 
 def keeping_size(facts: Sequence[PairFacts]) -> int | None:

@@ -157,7 +157,7 @@ class PairSource:
       groups: of the id of a pair its group, see `groups_of`; a pair that is not in it is one by itself.
 
     Attributes:
-      division: of the whole folder that it is a split of, a `ddim_jax.data.splits.Division`; None for other sources.
+      division: of the whole folder that it is a split of, a `ddim_jax.data.division.Division`; None for other sources.
       place: a digest of the path of that folder, by which it is told from others of its name; None likewise.
     """
 

@@ -8,14 +8,17 @@ from pathlib import Path
 from absl import logging
 
 from ddim_jax.data.sources import data_error, same_name
-from ddim_jax.data.tables import SplitTable, write_split
-from ddim_jax.imageio.images import image_suffixes
+from ddim_jax.data.tables import SPELLINGS, SplitTable, write_split
+from ddim_jax.imageio.images import image_suffixes, suffix_of
 from ddim_jax.runtime.errors import DataError
+from ddim_jax.runtime.once import say_once
 from ddim_jax.runtime.values import quantity
+
+_NAME = "splits.csv"
 
 
 def find_table(root: Path, cache_dir: Path) -> Path | None:
-    """The table of the split of `root`, beside the images or in the cache; None where there is none.
+    """The table of the split of `root`, beside the images (in any case) or in the cache; None where there is none.
 
     Raises:
       DataError: something that is no file has its name, such as a link to a disk that is away: a split that was drawn
@@ -34,12 +37,49 @@ def find_table(root: Path, cache_dir: Path) -> Path | None:
 
 def _places(root: Path, cache_dir: Path) -> tuple[Path, Path]:
     place = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:12]
-    return root / "splits.csv", cache_dir / "splits" / f"{root.resolve().name}-{place}.csv"
+    names = sorted(entry.name for entry in root.iterdir() if entry.name.casefold() == _NAME) if root.is_dir() else []
+    beside = root / (_NAME if _NAME in names or not names else names[0])
+    return beside, cache_dir / "splits" / f"{root.resolve().name}-{place}.csv"
+
+
+def say_unread(root: Path, table: Path | None) -> None:
+    """Logs the files of `root` that are called as if they held its split, and are not the `table` that is read."""
+    names = [
+        entry.name
+        for entry in sorted(root.iterdir())
+        if entry != table
+        and entry.name.casefold().startswith(("split", *SPELLINGS))
+        and entry.suffix.casefold() in (".csv", ".tsv", ".xlsx", ".txt")
+    ]
+    if names:
+        how = "a split is read from splits.csv alone, with the columns stem and split"
+        say_once(logging.warning, f"{root}: not read: {', '.join(names[:10])}; {how}")
+
+
+def split_of_folders(root: Path, ids: Sequence[str]) -> dict[str, str]:
+    """The split of each pair by its first folder, where these are called after two splits or more; else {}.
+
+    Raises:
+      DataError: a folder is called after validation or test, and others are not called after splits: drawn anew, its
+        images would be trained on.
+    """
+    split = {name: SPELLINGS.get(name.partition("/")[0].casefold() if "/" in name else "", "") for name in ids}
+    found = set(split.values())
+    if "" not in found:
+        return split if len(found) > 1 else {}
+    if held_out := [name for name in ids if split[name] in ("val", "test")]:
+        example, other = held_out[0], next(name for name in ids if not split[name])
+        raise DataError(
+            f"{root}: images/{example.partition('/')[0]} is called after a split, and other images are in no such "
+            f"folder, such as {other}. Move all into train, val and test below images/ and masks/, rename that folder, "
+            f"or write splits.csv with a line for each image: stem,split, then {example},{split[example]} and so on"
+        )
+    return {}
 
 
 def fitted(path: Path, table: SplitTable, ids: Sequence[str]) -> SplitTable:
     """The table by the names of the pairs; a stem may be written with the suffix of its file, blanks around it, other
-    case or the slashes of Windows.
+    case or the slashes of Windows. The name of a volume or of a first folder stands for all of its pairs.
 
     Raises:
       DataError: lines have no pair.
@@ -48,31 +88,38 @@ def fitted(path: Path, table: SplitTable, ids: Sequence[str]) -> SplitTable:
     for name in ids:  # None where several names differ by blanks alone
         key = same_name(name).strip()
         loose[key] = None if key in loose else name
+    wholes: dict[str, list[str]] = {}
+    for name in ids:
+        for whole in {name.partition("/")[0], name.rpartition("#")[0]} - {"", name}:
+            wholes.setdefault(same_name(whole).strip(), []).append(name)
     suffixes = image_suffixes()
 
-    def pair_of(stem: str) -> str | None:
+    def pairs_of(stem: str) -> list[str]:
         for text in (stem, stem.replace("\\", "/")):
-            bare = os.path.splitext(text)[0] if text.strip().lower().endswith(suffixes) else text
+            bare = text.strip()
+            bare = bare.removesuffix(suffix_of(bare, suffixes)) if bare.lower().endswith(suffixes) else text
             for key in (same_name(text), same_name(bare)):
                 if name := exact.get(key) or loose.get(key.strip()):
-                    return name
-        return None
+                    return [name]
+                if key.strip() in wholes:
+                    return wholes[key.strip()]
+        return []
 
     stems = list(dict.fromkeys([*table.split, *table.group, *table.fold]))
     found, problems = {}, []
     for stem in stems:
-        name = pair_of(stem)
-        if name is None:
+        names = pairs_of(stem)
+        if not names:
             problems.append(f"{stem} has a line, but there is no such pair")
-        elif name in found:
-            problems.append(f"{stem} and {found[name]} are both lines of {name}")
-        else:
-            found[name] = stem
+        elif twice := next((name for name in names if name in found), None):
+            problems.append(f"{stem} and {found[twice]} are both lines of {twice}")
+        found |= dict.fromkeys(names, stem)
     if not found and not problems:
         problems.append("it has no line")
     if problems:
         raise data_error(
-            f"{path} does not fit the folder ({len(problems)} differences; mend it, or delete it to draw a new split):",
+            f"{path} does not fit the folder, whose pairs are called such as {ids[0]} "
+            f"({quantity(len(problems), 'difference')}; mend it, or delete it to draw a new split):",
             problems,
         )
     split, group, fold = (

@@ -14,7 +14,8 @@ from ddim_jax.runtime.atomic import write_text
 from ddim_jax.runtime.errors import DataError
 from ddim_jax.runtime.values import quantity
 
-_SPELLINGS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+SPELLINGS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+"""The split that each spelling in a table, or of a folder's name, stands for."""
 _READ = ("split", "group", "seed", "fold")
 _DELIMITERS = ",;\t"
 _LONGEST_HEADER = 2**16
@@ -36,6 +37,11 @@ class SplitTable(NamedTuple):
     seed: int | None = None
     fold: Mapping[str, str] = MappingProxyType({})
     passed_over: tuple[str, ...] = ()
+
+    @property
+    def is_drawn(self) -> bool:
+        """True of a table that this package wrote of a split it drew."""
+        return self.seed is not None
 
 
 def read_split(path: str | os.PathLike) -> SplitTable:
@@ -59,13 +65,13 @@ def read_split(path: str | os.PathLike) -> SplitTable:
         values = dict(zip(header, row, strict=False))
         # A blank at the end of a file's name belongs to it.
         stem, split = values.get("stem", ""), values.get("split", "").strip().lower()
-        if not stem.strip() or ("split" in header and split not in _SPELLINGS):
+        if not stem.strip() or ("split" in header and split not in SPELLINGS):
             problems.append(f"line {number}: stem {stem!r}, split {split!r}; expected train, val or test")
             continue
         if unicodedata.normalize("NFC", stem) in known:
             problems.append(f"line {number}: {stem} appears a second time")
         known.add(unicodedata.normalize("NFC", stem))
-        found["split"][stem] = _SPELLINGS.get(split, "")
+        found["split"][stem] = SPELLINGS.get(split, "")
         found["group"][stem] = values.get("group", "").strip()
         found["fold"][stem] = values.get("fold", "").strip()
         if seed := values.get("seed", "").strip():

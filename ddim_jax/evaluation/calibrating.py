@@ -8,7 +8,7 @@ from absl import logging
 
 from ddim_jax.checkpoints.packed import check_output
 from ddim_jax.data import Source
-from ddim_jax.data.splits import GROUPS
+from ddim_jax.data.division import GROUPS
 from ddim_jax.evaluation.intervals import COVERAGE
 from ddim_jax.evaluation.intervals import calibrate as fit_calibration
 from ddim_jax.evaluation.scoring import ImageResult, groups_of_results

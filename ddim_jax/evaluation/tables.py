@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ddim_jax.aggregation import PROTOCOLS
-from ddim_jax.data.splits import FEW
+from ddim_jax.data.split_warnings import FEW
 from ddim_jax.evaluation.intervals import bounds_of, true_area
 from ddim_jax.evaluation.scoring import ImageResult
 from ddim_jax.evaluation.summary import cut_in_words

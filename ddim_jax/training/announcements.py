@@ -8,8 +8,8 @@ import jax
 from ddim_jax.data import annotators_of, consensus_in_words, note_of
 from ddim_jax.data.empty_windows import Window
 from ddim_jax.data.erased import ERASED, REPAIRED
-from ddim_jax.data.preflight import describe, shared_in_words, unseen_classes
-from ddim_jax.data.splits import few_in_words
+from ddim_jax.data.preflight import describe
+from ddim_jax.data.split_warnings import few_in_words, shared_in_words, unseen_classes
 from ddim_jax.runtime.values import quantity
 from ddim_jax.training.adversarial import Adversary
 from ddim_jax.training.mean_teacher import RAMP
@@ -83,7 +83,7 @@ def announcements(run: Run, prepared: PreparedRun) -> Iterator[str]:
             yield shared_in_words(len(shared), example, of_folder=False)
     if several:
         yield f"what follows is of the {len(facts)} training images and {len(validated)} for validation of one process:"
-    if unseen := unseen_classes({"val": validated}, run.labels):
+    if unseen := unseen_classes({"train": facts, "val": validated}, run.labels):
         yield unseen
     for name, told, advice in describe(facts, None if data["crop"] else image_size, run.labels):
         yield f"{name}: {told}" + (f" -> {advice}" if advice else "")

@@ -39,7 +39,7 @@ from ddim_jax.training.step import Batch
 
 
 def keep_split(source: Source) -> None:
-    """Writes the split that was drawn of a folder (`ddim_jax.data.splits.Division.keep`), on process 0.
+    """Writes the split that was drawn of a folder (`ddim_jax.data.division.Division.keep`), on process 0.
 
     Raises:
       DataError: it cannot be written, or another one was meanwhile.

@@ -145,6 +145,8 @@ def open_run(config: Mapping[str, Any], workdir: Path, one_training: OneTraining
     unlabelled = read_unlabelled(data, {"train": train, "val": validation}) if data["unlabelled"] else None
     opened = RunData(train, validation, unlabelled)
     if found is None:
+        if (division := getattr(train, "division", None)) is not None:
+            division.check_drawn()
         state = create_state(model, optimiser, image_size, config["seed"])
         if initial is not None:
             state, initial = start_from(state, initial), initial.description  # they would be kept for the whole run

@@ -24,6 +24,7 @@ from ddim_jax.data.sources import (
     same_name,
 )
 from ddim_jax.data.splits import divide
+from ddim_jax.data.tables import SPELLINGS
 from ddim_jax.imageio.dicom_grouping import own_scales
 from ddim_jax.imageio.images import image_suffixes, reader_of, suffix_of
 from ddim_jax.imageio.listing import iterate_images, kind_of
@@ -40,7 +41,8 @@ _NUMBERED_SUFFIX = re.compile(r"[_-](masks?|segmentation|seg|labels?)([_-]?\d+|\
 
 @DATASETS.register("folder")
 def load_folder(split: str, options: DataOptions) -> PairSource:
-    """One split of the pairs below `options.root`, by its splits.csv or a split drawn once (`splits.divide`).
+    """One split of the pairs below `options.root`, by its splits.csv, folders called after splits, or a
+    draw (`splits.divide`).
 
     The split "all" holds every pair; no table is read or written for it.
 
@@ -58,7 +60,7 @@ def load_folder(split: str, options: DataOptions) -> PairSource:
         raise
     if options.reading.window is None:
         check_ranges(root, (pair.image for pair in pairs if pair.slice is None))
-    groups = _groups(pairs) if options.groups == "folder" else {}
+    groups = _groups(pairs, by_folder=options.groups == "folder")
 
     def source_of(pairs: list[Pair], groups: Mapping[str, str]) -> PairSource:
         place = root.resolve()
@@ -71,7 +73,10 @@ def load_folder(split: str, options: DataOptions) -> PairSource:
     division = divide(options, [pair.id for pair in pairs], groups)
     chosen = [pair for pair in pairs if division.split.get(pair.id) == split]
     if not chosen:
-        raise EmptySplit(f"{root}: no pair belongs to the split {split}; give it lines in splits.csv.")
+        raise EmptySplit(
+            f"{root}: no pair belongs to the split {split} ({division.rule}); give it images there, or lines in a "
+            "splits.csv."
+        )
     source = source_of(chosen, division.group)
     source.division = division
     return source
@@ -159,7 +164,10 @@ def _folders(root: Path, wanted: tuple[str, ...]) -> dict[str, Path]:
         if len(wanted) > 2:
             said = " (data.annotators; of another folder evaluate --annotators A,B, or '' for one truth)"
         elif missing == ["masks"] and len(others) > 1:
-            said = f" (masks of several annotators: --annotators {','.join(others)}, data.annotators in training)"
+            said = (
+                f" (masks of several annotators: --annotators {','.join(others)}, data.annotators in training; of "
+                "several structures: unite them into masks/, or name them x_mask_1, x_mask_2 there)"
+            )
         else:
             said = ""
         missed = " and no folder ".join(missing)
@@ -254,19 +262,31 @@ def slices_of(pair: Pair) -> list[Pair]:
     return [pair._replace(id=f"{pair.id}#{n + 1:03d}", slice=n, volume=whole) for n in range(count)]
 
 
-def _groups(pairs: Iterable[Pair]) -> dict[str, str]:
+def _first_folder(name: str) -> str:
+    first, slash, rest = name.partition("/")
+    if first.casefold() in SPELLINGS:
+        first, slash, _ = rest.partition("/")
+    return first if slash else ""
+
+
+def _groups(pairs: Iterable[Pair], by_folder: bool) -> dict[str, str]:
     """The group of each pair: of one patient by what the files say, else of the first folder, else of the volume.
 
-    A patient is called after the first of the pairs: the table of the split is copied about, and not even a digest of
-    the identity is in it, which trying numbers would turn back.
+    Of a folder that is called after a split the first one in it counts. A patient is called after the first of the
+    pairs: the table of the split is copied about, and not even a digest of the identity is in it, which trying numbers
+    would turn back.
+
+    Args:
+      pairs: of the folder.
+      by_folder: first folders are groups.
     """
     groups, first = {}, {}
     for pair in pairs:
         patient = getattr(reader_of(pair.image), "patient", None)
         if patient is not None and (identity := patient(pair.image)):
             groups[pair.id] = f"patient of {first.setdefault(identity, pair.id)}"
-        elif "/" in pair.id:
-            groups[pair.id] = pair.id.partition("/")[0]
+        elif by_folder and (folder := _first_folder(pair.id)):
+            groups[pair.id] = folder
         elif pair.slice is not None:
             groups[pair.id] = pair.id.rpartition("#")[0]
     return groups

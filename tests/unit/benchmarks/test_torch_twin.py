@@ -285,7 +285,7 @@ def test_the_samples_of_two_pictures(trunk_pair):
     assert segment().shape == (8, 1, 16, 16)
 
 
-def test_the_suite_of_small_networks_is_that_of_the_recommended_at_64uration():
+def test_the_suite_of_small_networks_is_that_of_the_recommended_configuration():
     config, cases = recommended_at_64(), suite_cases("small")
     options = SamplingOptions.create(config)
     train, *segments = cases

@@ -173,16 +173,17 @@ def test_label_maps_are_looked_at_with_the_options_of_training(said, tmp_path, c
     mask = np.repeat([0, 1, 2, 3, 255], 8).reshape(10, 4).astype(np.uint8)
     for folder in ("images", "masks"):
         (tmp_path / folder).mkdir()
-        Image.fromarray(mask).save(tmp_path / folder / "a.png")
+        for name in "abc":
+            Image.fromarray(mask).save(tmp_path / folder / f"{name}.png")
     with pytest.raises(SystemExit):
         doctor.run(["--data", str(tmp_path)])
     advice = re.search(r"--config.data.labels='(.*?)' .*(--config.data.ignore=255) ", capsys.readouterr().err)
     status, lines = said("--data", str(tmp_path), f"--config.data.labels={advice[1]}", advice[2])
-    assert status == 0 and "3 (NAME1 in 1, NAME2 in 1, NAME3 in 1 pairs)" in "".join(lines)
+    assert status == 0 and "3 (NAME1 in 3, NAME2 in 3, NAME3 in 3 pairs)" in "".join(lines)
     overlapping = ("--labels", '{"a": [1, 3], "b": [2, 3]}', "--ignore", "255,-1", "--multilabel", "--invert")
     for option in ("--window", "--config.data.window"):
         status, lines = said("--data", str(tmp_path), *overlapping, option, "-600,1500")
-        assert status == 0 and "2 (a in 1, b in 1 pairs)" in "".join(lines)
+        assert status == 0 and "2 (a in 3, b in 3 pairs)" in "".join(lines)
     with pytest.raises(SystemExit):
         doctor.run(["--data", str(tmp_path), "--labels", "lung"])
     assert "data.labels is 'lung'" in capsys.readouterr().err
@@ -204,6 +205,24 @@ def test_what_would_be_passed_over_is_refused(arguments, told, capsys):
     with pytest.raises(SystemExit) as left:
         doctor.run(list(arguments))
     assert left.value.code == 2 and told in capsys.readouterr().err
+
+
+def test_the_split_is_told_that_the_options_of_training_give(said, tmp_path, capsys):
+    for number in range(12):
+        for folder in ("images", "masks"):
+            (tmp_path / folder / f"p{number // 6}").mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.tri(4, dtype=np.uint8) * 255).save(tmp_path / folder / f"p{number // 6}/{number}.png")
+    with pytest.raises(SystemExit) as left:
+        doctor.run(["--data", str(tmp_path)])
+    printed, error = capsys.readouterr()
+    assert left.value.code == 2 and "train.steps" in printed and "are of 2 groups (folders below images/, or" in error
+    status, lines = said("--data", str(tmp_path), "--config.data.groups=none", "--split-seed", "3")
+    assert status == 0 and f"{'split':17} 10 train, 1 val, 1 test; drawn by seed 3" in lines
+    lines = said("--data", str(tmp_path), "--groups", "none", "--config.data.folds=3", "--fold", "1")[1]
+    assert f"{'split':17} 4 train, 4 val, 4 test; fold 1 of 3 by seed 0" in lines
+    with pytest.raises(SystemExit) as left:
+        doctor.run(["--data", str(tmp_path), "--groups", "none", "--folds", "2"])
+    assert left.value.code == 2 and "data.folds is 2 and data.fold 0" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("size", ["0", "-7", "99999"])

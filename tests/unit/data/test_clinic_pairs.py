@@ -8,7 +8,7 @@ from clinic_files import CONTEXT, WINDOW, volume
 from dicom_files import bundled, ct_slice
 from PIL import Image
 
-from ddim_jax.data import load_dataset
+from ddim_jax.data import check_source, load_dataset
 from ddim_jax.data.datasets.folder import find_pairs
 from ddim_jax.imageio import dicom
 from ddim_jax.imageio.images import ReadOptions
@@ -48,11 +48,22 @@ def test_the_slices_of_volumes_are_pairs_that_stay_together(root):
     assert source.ids[:5] == ("u#001", "u#002", "u#003", "u#004", "v#001")
     np.testing.assert_array_equal(source[11].mask, values[..., 3].T)
     np.testing.assert_array_equal(source[11].image[..., 0], values[..., 3].T * 200)
-    names = [{name[0] for name in load_dataset("folder", split, root=root).ids} for split in ("train", "val", "test")]
-    assert [len(name) for name in names] == [1, 1, 1]
+    for groups in ("none", "folder"):  # which says nothing of volumes
+        of_split = [load_dataset("folder", split, root=root, groups=groups) for split in ("train", "val", "test")]
+        assert [len({name[0] for name in one.ids}) for one in of_split] == [1, 1, 1]
+        assert sum((one.groups for one in of_split), ()) == sum(((one.ids[0][0],) * 4 for one in of_split), ())
     volume(root / "masks/w_mask.nii.gz", np.zeros((6, 5, 3), np.uint8))
     with pytest.raises(DataError, match=r"has 3 slices of 6 x 5, .*w.nii.gz has 4 slices of 6 x 5"):
         load_dataset("folder", "all", root=root)[11]
+
+
+def test_what_is_wrong_with_a_volume_is_said_once_and_not_for_each_slice(root):
+    for name in "vw":
+        volume(root / f"images/{name}.nii.gz", np.zeros((6, 5, 4), np.uint8))
+        volume(root / f"masks/{name}.nii.gz", np.zeros((6, 5, 3), np.uint8))
+    with pytest.raises(DataError, match=r"8 of 8 pairs of .* cannot be used:") as caught:
+        check_source(load_dataset("folder", "all", root=root))
+    assert [line.split("/")[-1].split(" ")[0] for line in caught.value.args[1:]] == ["v.nii.gz", "w.nii.gz"]
 
 
 def test_frames_with_a_dicom_seg_file(root):

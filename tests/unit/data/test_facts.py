@@ -32,7 +32,9 @@ def test_the_resized_dice_is_that_of_the_mask_enlarged_again():
     mask = np.zeros((8, 8), np.uint8)
     mask[2, 2] = 1  # 4 rows sample rows 1, 3, 5, 7: the centre is kept, and enlarged to 2 x 2 pixels of 0.75 * 0.75
     assert is_lost(mask, 4) and resized_dice(mask, 4) == 2 * 1 / (1 + 4) and resized_dice(mask, 8) == 1
-    assert facts_of(Example("a", np.zeros((8, 8, 3), np.uint8), mask), resized_at=(4, 8)).resized == {4: 0.4, 8: 1}
+    example = Example("a", np.zeros((8, 8, 3), np.uint8), mask)
+    assert facts_of(example, resized_at=(4, 8)).resized == {4: 0.4, 8: 1}
+    assert facts_of(example, resized_at=(4, 8)).lost == facts_of(example, image_size=4).lost == (4,)
     mask[2:6, 2:6] = 1
     assert resized_dice(mask, 4) == 1
     mask[0, 7], mask[7, 7] = (

@@ -55,6 +55,36 @@ def test_the_layout_of_nnunet_is_known_by_its_folders_and_by_its_names(tmp_path)
         load_dataset("folder", "all", root=tmp_path)
 
 
+def test_volumes_of_the_decathlon_and_several_channels_are_told_apart(tmp_path):
+    for name in ("imagesTr/._hip_001.nii.gz", "imagesTr/hip_001.nii.gz", "labelsTr/hip_001.nii.gz"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    with pytest.raises(DataError, match=r"Segmentation Decathlon: link imagesTr as images, and labelsTr as masks\.$"):
+        load_dataset("folder", "all", root=tmp_path)
+    (tmp_path / "imagesTr/hip_001.nii.gz").rename(tmp_path / "imagesTr/hip_001_0000.nii.gz")
+    (tmp_path / "imagesTr/hip_001_0001.nii.gz").touch()
+    with pytest.raises(
+        DataError, match=r"nnU-Net's layout: .*, _0000 and _0001, which are not taken together: link the"
+    ):
+        load_dataset("folder", "all", root=tmp_path)
+    for number in range(4):
+        save(tmp_path / f"images/c{number // 2}_000{number % 2}.png", picture(number))
+        save(tmp_path / f"masks/c{number // 2}.png", mask(number))
+    with pytest.raises(DataError, match="6 files") as caught:
+        load_dataset("folder", "all", root=tmp_path)
+    assert caught.value.args[-1].startswith(
+        "The images have nnU-Net's several channels, _0000 and _0001, which are not"
+    )
+
+
+def test_folders_of_masks_may_be_of_annotators_or_of_structures(tmp_path):
+    for name in ("images", "leftMask", "rightMask"):
+        (tmp_path / name).mkdir()
+    told = r"\(masks of several annotators: --annotators leftMask,rightMask, .*; of several structures: unite them into"
+    with pytest.raises(DataError, match=told):
+        load_dataset("folder", "all", root=tmp_path)
+
+
 def test_a_mask_of_a_whole_series_of_files_is_told_how_to_become_a_pair(tmp_path):
     (tmp_path / "masks").mkdir()
     for number in range(3):

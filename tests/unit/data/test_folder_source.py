@@ -1,5 +1,6 @@
 """Folders of images/ and masks/: what pairs up, what is read, and what is said when it does not."""
 
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -196,13 +197,27 @@ def test_slices_of_a_patient_are_in_one_split(tmp_path):
     assert len(load_dataset("folder", "all", root=tmp_path)) == 18
 
 
-def test_files_that_name_their_patient_are_grouped_by_it(tmp_path, monkeypatch):
+def test_folders_called_after_splits_are_no_groups(tmp_path):
+    for number, name in enumerate(("train/p1/a", "train/p1/b", "train/c", "val/d", "test/p2/e", "test/p2/f")):
+        save_pair(tmp_path / f"images/{name}.png", tmp_path / f"masks/{name}.png", number)
+    found = {split: load_dataset("folder", split, root=tmp_path) for split in ("train", "val", "test")}
+    assert [source.groups for source in found.values()] == [("train/c", "p1", "p1"), ("val/d",), ("p2", "p2")]
+    assert found["test"].ids == ("test/p2/e", "test/p2/f") and not (tmp_path / "splits.csv").exists()
+    shutil.rmtree(tmp_path / "images/val")
+    shutil.rmtree(tmp_path / "masks/val")
+    with pytest.raises(DataError, match=r"no pair belongs to the split val \(by the folders below images/\); give it"):
+        load_dataset("folder", "val", root=tmp_path)
+
+
+@pytest.mark.parametrize("groups", ["folder", "none"])
+def test_files_that_name_their_patient_are_grouped_by_it(tmp_path, monkeypatch, groups):
     names = {f"scan{number}": f"Doe^Jane{number % 5}" for number in range(10)}
     reader = READERS.get("pillow")
     monkeypatch.setattr(reader, "patient", staticmethod(lambda path: names[path.stem]), raising=False)
     for number, name in enumerate(names):
         save_pair(tmp_path / f"images/{name}.png", tmp_path / f"masks/{name}.png", number)
-    ids = {split: load_dataset("folder", split, root=tmp_path).ids for split in ("train", "val", "test")}
+    about = {"root": tmp_path, "groups": groups}
+    ids = {split: load_dataset("folder", split, **about).ids for split in ("train", "val", "test")}
     for split, found in ids.items():
         assert len(found) == 2 * len({names[name] for name in found}), split
     assert "Doe" not in (tmp_path / "splits.csv").read_text()

@@ -53,7 +53,7 @@ def test_folds_leave_out_what_a_table_leaves_out_and_keep_its_test_set(tmp_path,
         assert set(split) == set(ids[:9])
         assert {name for name in split if split[name] == "test"} == set(ids[:3])
     assert any(f"leaves out 3 of 12 pairs, which are not used: {', '.join(ids[9:])}" in line for line in said)
-    assert any("1 of 5 groups of pairs" in line for line in said)  # p1, which the table divides
+    assert any("1 of 5 groups of images" in line for line in said)  # p1, which the table divides
 
 
 def test_the_folds_are_written_as_a_table_that_gives_the_same_splits_again(tmp_path):

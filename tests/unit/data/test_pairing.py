@@ -96,6 +96,14 @@ def test_more_than_ten_problems_are_counted(tmp_path):
     assert error.value.args[-1] == more
 
 
+def test_files_without_a_partner_of_both_folders_are_shown(tmp_path):
+    for number in range(12):
+        save_pair(tmp_path / f"images/{number:02d}.png", tmp_path / f"masks/{number:02d}_gt.png", number)
+    with pytest.raises(DataError, match="24 files") as error:
+        find_pairs(tmp_path)
+    assert str(error.value).count("has no mask") == str(error.value).count("_gt.png has no image") == 5
+
+
 def test_two_names_that_look_alike_are_told_apart():
     composed, apart = (Path("images", unicodedata.normalize(form, "L\u00e4sion.png")) for form in ("NFC", "NFD"))
     _, (problem, *_) = match_pairs([(composed.stem, composed), (apart.stem, apart)], [])

@@ -1,21 +1,24 @@
 """The preflight: counts by hand, and settings that follow from them."""
 
+import contextlib
+
 import numpy as np
 import pytest
 from clinic_files import volume
 from pair_files import save
 
 from ddim_jax.data import load_dataset
-from ddim_jax.data.facts import SIZES, PairFacts
-from ddim_jax.data.preflight import describe, examine, keeping_size, lost_at, recommend, unseen_classes
+from ddim_jax.data.facts import SIZES, PairFacts, is_lost
+from ddim_jax.data.preflight import describe, examine, keeping_size, lost_at, recommend
 from ddim_jax.data.seeded import seeded_split
+from ddim_jax.data.split_warnings import unseen_classes
 from ddim_jax.imageio.images import ReadOptions
 from ddim_jax.labels import Labels
 from ddim_jax.runtime.errors import DataError
 
 
 def facts(kept_at, extent=7, values=(1,), levels=200, width=768, resized=None):
-    lost = tuple(size for size in SIZES if kept_at is None or size < kept_at)
+    lost = tuple(size for size in (*SIZES, 100) if kept_at is None or size < kept_at)
     return PairFacts(b"", 768, width, levels, values, 0.0001 if values else 0.0, extent, lost, (), resized or {})
 
 
@@ -38,7 +41,11 @@ def test_what_a_size_loses_and_which_keeps_enough():
         "28 of 40 masks lose a class; 256 x 256 keeps a pixel of each in 99%",
         "raise data.image_size, or train on crops with data.crop",
     )
-    assert describe([facts(0, 0, ())], 64)[-1][1] == "none: every mask is empty"
+    assert describe([facts(0, 0, ())], 64)[-1][1:] == (
+        "none: every mask is empty",
+        "there is nothing to learn: look at the masks, and at data.labels",
+    )
+    assert describe([facts(64, width=9), facts(64)._replace(height=80)], None)[0][1] == "2, 9 to 768 x 80 to 768 pixels"
     assert "2 images have fewer than 32" in describe([facts(64, levels=14)] * 2, 64)[1][2]
 
 
@@ -146,7 +153,7 @@ def test_a_small_folder_is_told_what_its_splits_are_too_small_for(tmp_path):
     lines = {name: (found, advice) for name, found, advice in examine(tmp_path, 32, "cpu", 2, labels)}
     assert lines["pairs"] == ("12, 40 x 40 pixels", "few to train on: some hundred are usual")
     found, advice = lines["split"]
-    assert found == "10 train, 1 val, 1 test"
+    assert found == "10 train, 1 val, 1 test; drawn by seed 0"
     assert advice.startswith("1 val and 1 test of 12 images: the Dice of fewer than 9 says little")
     assert "; no image of val has heart: give each split some in a splits.csv" in advice
     # 2000 steps of 16 images, of 9.6: not the 100 passes that are aimed at.
@@ -154,6 +161,58 @@ def test_a_small_folder_is_told_what_its_splits_are_too_small_for(tmp_path):
     assert not (tmp_path / "splits.csv").exists()
     assert unseen_classes({"val": [facts(64, values=(2,))], "test": []}, labels).startswith("no image of val has lung")
     assert unseen_classes({"val": [facts(64, values=(1,)), facts(64, values=(2,))]}, labels) == ""
+    assert unseen_classes({"val": [facts(64, values=())]}, labels) == ""  # no mask has anything, which is said once
+
+
+def test_the_loss_at_a_size_is_that_of_the_evaluation(tmp_path):
+    """At 60, which is none of the sizes that are tried for all, and where 32 loses more."""
+    for number in range(12):
+        mask = np.zeros((200, 200), np.uint8)
+        mask[8 * number : 8 * number + 3, 16 * number : 16 * number + 3] = 1
+        save(tmp_path / f"images/{number:02d}.png", np.full((200, 200), number, np.uint8))
+        save(tmp_path / f"masks/{number:02d}.png", mask)
+    source = load_dataset("folder", "all", root=tmp_path)
+    lost = {size: sum(is_lost(source[row].mask, size) for row in range(12)) for size in (32, 60)}
+    assert 0 < lost[60] < lost[32]
+    lines = {name: found for name, found, _ in examine(tmp_path, 60, "cpu", 2)}
+    assert lines["at 60 x 60"].startswith(f"{lost[60]} of 12 masks lose a class; ")
+
+
+def test_masks_that_are_most_of_every_image_are_told_of(tmp_path):
+    for number in range(3):
+        mask = np.full((40, 40), 255, np.uint8)
+        mask[10 + number : 20, 10:20] = 0
+        save(tmp_path / f"images/{number}.png", np.full((40, 40), number, np.uint8))
+        save(tmp_path / f"masks/{number}.png", mask)
+    advice = "most of every image, up to its edges: look if the masks are inverted"
+    assert {name: advice for name, _, advice in examine(tmp_path, 32, "cpu", 2)}["foreground"] == advice
+    save(tmp_path / "masks/1.png", np.tri(40, k=-9, dtype=np.uint8) * 255)
+    assert {name: advice for name, _, advice in examine(tmp_path, 32, "cpu", 2)}["foreground"] == ""
+
+
+@pytest.mark.parametrize(
+    ("table", "given", "told"),
+    [
+        ("stem,split\n0,train\n1,dev\n", {}, r"has 1 line that cannot be used:\n  line 3: stem '1', split 'dev'"),
+        ("stem,split\n0,train\n1,train\n2,test\n", {}, r"no pair belongs to the split val \(by splits\.csv\); give"),
+        ("stem,split,seed\n0,train,7\n1,val,7\n2,test,7\n", {}, "was drawn by seed 7, and data.split_seed is 0"),
+        ("stem,split,seed\n0,train,7\n1,val,7\n2,test,7\n", {"seed": 7}, ""),
+        ("stem,fold\n0,0\n1,1\n2,2\n", {}, "which only data.folds can do without"),
+        ("stem,fold\n0,0\n1,1\n2,2\n", {"folds": 3, "fold": 2}, ""),
+    ],
+)
+def test_a_split_that_a_training_refuses_is_refused_below_the_table(tmp_path, table, given, told):
+    for number in range(3):
+        save(tmp_path / f"images/{number}.png", np.full((40, 40), number, np.uint8))
+        save(tmp_path / f"masks/{number}.png", np.tri(40, dtype=np.uint8) * 255)
+    (tmp_path / "splits.csv").write_text(table)
+    lines = {}
+    with pytest.raises(DataError, match=told) if told else contextlib.nullcontext():
+        for name, found, _ in examine(tmp_path, 32, "cpu", 2, **given):
+            lines[name] = found
+    rule = "fold 2 of 3 by splits.csv" if "folds" in given else "drawn by seed 7"
+    assert lines.get("split") == (None if told else f"1 train, 1 val, 1 test; {rule}")
+    assert list(lines)[-1] == "train.steps"
 
 
 def test_a_picture_in_two_splits_is_told_whatever_its_mask(tmp_path):

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from ddim_jax.data.division import GROUPS
 from ddim_jax.data.options import DataOptions
 from ddim_jax.data.seeded import seeded_order, seeded_split
-from ddim_jax.data.splits import divide, few_in_words
+from ddim_jax.data.split_warnings import few_in_words
+from ddim_jax.data.splits import divide
 from ddim_jax.data.tables import read_split, write_split
 from ddim_jax.runtime.errors import DataError
 from ddim_jax.training import loop
@@ -96,7 +98,7 @@ def test_a_table_that_does_not_fit_is_refused_with_names(tmp_path):
     with pytest.raises(DataError) as error:
         draw(tmp_path, ["a", "b", "new"], seed=0, cache_dir=tmp_path / "cache")
     message = str(error.value)
-    assert "1 differences" in message
+    assert "(1 difference; " in message
     assert "gone has a line, but there is no such pair" in message
 
 
@@ -149,8 +151,7 @@ def test_a_table_that_tears_a_group_is_refused_and_one_without_groups_is_told(tm
     (tmp_path / "splits.csv").write_text("\n".join(line.rpartition(",")[0] for line in lines))
     split = draw(tmp_path, ids, groups={name: name[:2] for name in ids})
     assert split == dict(zip(ids, ["train", "test", "val", "train"], strict=True))
-    assert any("1 of 3 groups of pairs (folders below images/) have images in more than one split" in line
-               for line in said)  # fmt: skip
+    assert any(f"1 of 3 {GROUPS} have images in more than one split" in line for line in said)
 
 
 def test_too_few_folders_for_patients_are_refused_with_the_option(tmp_path):

@@ -67,6 +67,16 @@ def test_a_run_on_a_fold_writes_the_folds_of_all_pictures(tmp_path, monkeypatch)
     assert sorted(row[1:] for row in rows[1:]) == [["test", "1"], ["train", "0"], ["val", "2"]]
 
 
+def test_a_split_that_was_drawn_by_another_seed_stops_a_new_run(tmp_path):
+    config = folder_config(tmp_path / "data", unet_config)
+    (tmp_path / "data/splits.csv").write_text("stem,split,seed\na,train,7\nb,val,7\nc,test,7\n")
+    with pytest.raises(
+        DataError, match=r"splits\.csv: was drawn by seed 7, and data\.split_seed is 0\. Ask for the same"
+    ):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_empty_windows_are_trained_on_and_are_no_pictures_of_the_data_set(tmp_path, capsys):
     config = folder_config(tmp_path / "data", unet_config, steps=2, warmup_steps=0)
     (tmp_path / "data/splits.csv").write_text("stem,split\na,train\nb,train\nc,val\n")

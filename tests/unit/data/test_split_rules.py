@@ -1,0 +1,131 @@
+"""The rule that a split is made by: folders called after splits, tables by whole volumes, a draw that was another."""
+
+import pytest
+from absl import logging
+from test_splits import count, draw
+
+from ddim_jax.data.division import GROUPS
+from ddim_jax.data.options import DataOptions
+from ddim_jax.data.split_warnings import few_in_words
+from ddim_jax.data.splits import divide
+from ddim_jax.runtime.errors import DataError
+
+
+def divided(root, ids, of_pair=None, **options):
+    return divide(DataOptions(root, **{"cache_dir": root / "cache", "read_only": True, **options}), ids, of_pair)
+
+
+def test_folders_called_after_splits_are_the_split(tmp_path, said):
+    parts = {"train": 20, "Validation": 5, "test": 5}
+    ids = [f"{part}/c{number:02d}" for part, many in parts.items() for number in range(many)]
+    division = divided(tmp_path, ids, read_only=False, groups="none", seed=3)
+    assert division.rule == "by the folders below images/" and list(tmp_path.iterdir()) == []
+    assert division.split == {name: name.partition("/")[0].lower().replace("validation", "val") for name in ids}
+    assert f"Split of {tmp_path} (by the folders below images/): 20 train, 5 val, 5 test" in said
+    folds = [divided(tmp_path, ids, folds=3, fold=fold).split for fold in range(3)]
+    assert all({name for name in split if split[name] == "test"} == set(ids[25:]) for split in folds)
+    assert count(divided(tmp_path, [name for name in ids if "Val" not in name]).split) == [20, 0, 5]
+    # One such folder alone says nothing, and a table goes before.
+    assert count(divided(tmp_path, ids[:20]).split) == [16, 2, 2]
+    (tmp_path / "splits.csv").write_text("stem,split\n" + "".join(f"{name},train\n" for name in ids))
+    assert count(divided(tmp_path, ids).split) == [30, 0, 0]
+
+
+@pytest.mark.parametrize("other", ["dev/x", "x"])
+def test_a_test_folder_beside_others_is_never_trained_on(tmp_path, other):
+    ids = [*(f"train/{number}" for number in range(12)), "test/a", other]
+    with pytest.raises(DataError) as caught:
+        divided(tmp_path, ids)
+    assert "images/test is called after a split, and other images are in no such folder, such as " in str(caught.value)
+    assert f"{other}. Move all" in str(caught.value) and str(caught.value).endswith("then test/a,test and so on")
+    lines = [f"{name},{'test' if name == 'test/a' else 'train'}" for name in ids]
+    (tmp_path / "splits.csv").write_text("stem,split\n" + "\n".join(lines))
+    assert count(divided(tmp_path, ids).split) == [13, 0, 1]
+
+
+def test_a_table_that_was_drawn_otherwise_than_is_asked_for_is_refused_by_what_checks_it(tmp_path):
+    ids = [f"p{number // 3}/{number:02d}" for number in range(36)]
+    folders = {name: name.partition("/")[0] for name in ids}
+    drawn = draw(tmp_path, ids, groups=folders, seed=5)
+    same = divided(tmp_path, [*ids, "p1/new", "p99/new"], {**folders, "p1/new": "p1", "p99/new": "p99"}, seed=5)
+    same.check_drawn()
+    other = divided(tmp_path, ids, folders, seed=6)
+    assert other.split == drawn
+    with pytest.raises(DataError, match=r"splits\.csv: was drawn by seed 5, and data\.split_seed is 6\. .* remove the"):
+        other.check_drawn()
+    with pytest.raises(
+        DataError, match=r"together, and data\.groups=none keeps them apart\. Ask for the same, or remove"
+    ):
+        divided(tmp_path, ids, seed=5, groups="none").check_drawn()
+    # The folds are drawn anew, and by the groups that are asked for.
+    apart = divided(tmp_path, ids, seed=6, groups="none", folds=24)
+    apart.check_drawn()
+    assert len(set(apart.fold.values())) == 24
+    with pytest.raises(
+        DataError, match=r"12 groups of pairs .* 24 folds .*; if folders are no patients, data\.groups="
+    ):
+        divided(tmp_path, ids, folders, folds=24)
+    (tmp_path / "splits.csv").unlink()
+    draw(tmp_path, ids, seed=5)
+    divided(tmp_path, ids, seed=5, groups="none").check_drawn()
+    with pytest.raises(DataError, match=r"folder below images/ apart, and data\.groups=folder keeps them together"):
+        divided(tmp_path, ids, folders, seed=5).check_drawn()
+    table = (tmp_path / "splits.csv").read_text()  # somebody's own table is as it is
+    (tmp_path / "splits.csv").write_text("\n".join(line.rpartition(",")[0] for line in table.splitlines()))
+    divided(tmp_path, ids, folders, seed=6).check_drawn()
+
+
+def test_a_line_with_the_name_of_a_volume_or_a_folder_stands_for_all_of_its_pairs(tmp_path):
+    ids = [f"v{volume}#{number:03d}" for volume in range(2) for number in (1, 2, 3)]
+    ids += ["p/1", "p/2", "q/w#001", "q/w#002", "alone"]
+    table = "stem,split,group\nv0.nii.gz,train,a\nV1,val,b\np,test,c\nq/w,train,a\nalone,train,d\n"
+    (tmp_path / "splits.csv").write_text(table)
+    division = divided(tmp_path, ids)
+    splits = [*["train"] * 3, *["val"] * 3, "test", "test", *["train"] * 3]
+    assert division.split == dict(zip(ids, splits, strict=True))
+    assert division.group == dict(zip(ids, "aaabbbccaad", strict=True))
+    (tmp_path / "splits.csv").write_text(table + "v1#002,test,b\nv2,train,e\n")
+    with pytest.raises(DataError) as caught:
+        divided(tmp_path, ids)
+    message = str(caught.value)
+    assert "whose pairs are called such as v0#001 (2 differences; " in message
+    assert "v1#002 and V1 are both lines of v1#002" in message and "v2 has a line, but there is no such" in message
+
+
+def test_a_table_in_another_case_is_read_and_what_is_like_one_is_named(tmp_path, monkeypatch):
+    lines = []
+    monkeypatch.setattr(logging, "warning", lambda text, *values: lines.append(text % values))
+    ids = [f"{number:02d}" for number in range(12)]
+    for name in ("Split.CSV", "train.txt", "splits.xlsx", "notes.txt", "values.md"):
+        (tmp_path / name).write_text("00")
+    assert divided(tmp_path, ids).rule == "drawn by seed 0"
+    assert lines == [
+        f"{tmp_path}: not read: Split.CSV, splits.xlsx, train.txt; a split is read from splits.csv alone, with the "
+        "columns stem and split"
+    ]
+    (tmp_path / "Splits.csv").write_text("stem,split\n" + "".join(f"{name},train\n" for name in ids))
+    division = divided(tmp_path, ids)
+    assert (division.rule, count(division.split), len(lines)) == ("by Splits.csv", [12, 0, 0], 1)
+
+
+def test_groups_that_a_table_divides_are_not_counted_as_several(tmp_path, said):
+    ids = [f"p{number // 6}/{number:02d}" for number in range(12)]
+    splits = ["train", "train", "train", "val", "test", "test"] * 2
+    table = "".join(map("{},{}\n".format, ids, splits))
+    (tmp_path / "splits.csv").write_text("stem,split\n" + table)
+    division = divided(tmp_path, ids, {name: name[:2] for name in ids})
+    assert division.numbers() == ({"train": 6, "val": 2, "test": 4}, "images")
+    assert any(
+        f"2 of 2 {GROUPS} have images in more than one split: its test images are not new" in one for one in said
+    )
+    assert said[-1].endswith(": 6 train, 2 val, 4 test")
+
+
+def test_no_more_folds_are_advised_than_there_are_groups():
+    few = few_in_words({"train": 2, "val": 1, "test": 1}, GROUPS)
+    assert few.endswith("label more, set data.groups=none if the folders are no patients, or train with data.folds=3, "
+                        "whose runs test each image once")  # fmt: skip
+    assert few_in_words({"train": 1, "val": 1, "test": 1}, GROUPS).endswith("none if the folders are no patients")
+    assert "data.folds=5" in few_in_words({"train": 4, "val": 1, "test": 1}) and "groups" not in few_in_words(
+        {"val": 1}
+    )
