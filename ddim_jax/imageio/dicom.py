@@ -135,7 +135,8 @@ def read_header(path: str | os.PathLike) -> "Dataset":
             header.PhotometricInterpretation = colours.upper()
         if not start and no_picture(header) is None:
             raise DataError(
-                f"{path}: has no pixels (PixelData); it is truncated, or was saved without them. {AGAIN.capitalize()}."
+                f"{path}: has no pixels (PixelData) in its {plain.tell()} bytes; it is truncated, or was saved without "
+                f"them. {AGAIN.capitalize()}."
             )
         _check_length(path, header, start)
         return header
@@ -209,8 +210,10 @@ def picture_header(path: str | os.PathLike) -> "Dataset":
         rows, columns, frames = (
             _number(path, header, name, default=0) for name in ("Rows", "Columns", "NumberOfFrames")
         )
-        if rows < 1 or columns < 1 or frames < 0:
+        if rows < 1 or columns < 1:
             raise DataError(f"{path}: {columns} x {rows} pixels, there is nothing to see.")
+        if frames < 0:
+            raise DataError(f"{path}: has the NumberOfFrames {frames}; expected 1 or more. {AGAIN.capitalize()}.")
         if rows * columns > MAX_PIXELS:
             raise DataError(f"{path}: {columns} x {rows} pixels, expected at most {MAX_PIXELS} in all.")
         if "BitsStored" not in header:

@@ -222,10 +222,15 @@ def affine(stack: DicomStack) -> np.ndarray:
         directions = orientation(header, frame)
         places = [position(part.header, part.frame) for part in stack.slices]
         spacing = pixel_spacing(header, frame)
-        if directions is None or spacing is None or any(place is None for place in places):
+        needed = {
+            "position (ImagePositionPatient)": not any(place is None for place in places),
+            "orientation (ImageOrientationPatient)": directions is not None,
+            "spacing (PixelSpacing)": spacing is not None,
+        }
+        if missing := [name for name, is_there in needed.items() if not is_there]:
             raise DataError(
-                f"{path}: has no position, orientation or spacing in the patient; expected them for NIfTI, whose "
-                "voxels lie in space. Save masks as PNG or DICOM-SEG."
+                f"{path}: has no {' and no '.join(missing)}; expected it for NIfTI, whose voxels lie in the patient. "
+                "Save masks as PNG or DICOM-SEG."
             )
         for part in stack.slices:  # frames of one file may have their own
             turned, apart = orientation(part.header, part.frame), pixel_spacing(part.header, part.frame)

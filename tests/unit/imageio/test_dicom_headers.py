@@ -62,7 +62,8 @@ def test_a_header_that_claims_more_than_there_is_fills_no_memory(tmp_path):
         ({"SamplesPerPixel": None}, "has no SamplesPerPixel, which DICOM images have to say"),
         ({"PixelRepresentation": None}, "has no PixelRepresentation,"),
         ({"PixelRepresentation": 7}, "has the PixelRepresentation 7; expected 0 or 1"),
-        ({"PixelData": None}, r"has no pixels \(PixelData\); it is truncated, or was saved without them"),
+        ({"PixelData": None}, r"has no pixels \(PixelData\) in its \d{3,4} bytes; it is truncated, or was"),
+        ({"NumberOfFrames": -2}, "has the NumberOfFrames -2; expected 1 or more"),
         ({"NumberOfFrames": 5}, r"PixelData has 12 bytes, expected 60 \(5 frames of 3 x 2 pixels of 1 x 16 bits\)"),
     ],
 )
