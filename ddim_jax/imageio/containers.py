@@ -7,7 +7,7 @@ from pathlib import Path
 from absl import logging
 
 from ddim_jax.imageio import archives, dicom
-from ddim_jax.imageio.images import name_by_content
+from ddim_jax.imageio.images import name_without_suffix
 from ddim_jax.registry import READERS
 from ddim_jax.runtime.errors import DataError
 from ddim_jax.runtime.values import quantity
@@ -30,7 +30,7 @@ def files_inside(path: str | os.PathLike, pass_over: Callable[[str], None] = lam
         suffixes = (*READERS.get("dicom").suffixes, *READERS.get("nifti").suffixes)
         for name in archives.members(path):
             member = path / name
-            if name.lower().endswith(suffixes) or name_by_content(member) == "dicom":
+            if name.lower().endswith(suffixes) or name_without_suffix(member) == "dicom":
                 found.append(member)
             elif member.name.upper() != "DICOMDIR":
                 pass_over(os.fspath(member))

@@ -17,7 +17,7 @@ from pathlib import Path
 from absl import logging
 
 from ddim_jax.imageio.containers import files_inside
-from ddim_jax.imageio.images import image_suffixes, name_by_content, suffix_of
+from ddim_jax.imageio.images import image_suffixes, name_without_suffix, suffix_of
 from ddim_jax.runtime.errors import DataError
 from ddim_jax.runtime.once import say_once
 from ddim_jax.runtime.values import quantity
@@ -70,7 +70,7 @@ def iterate_images(path: str | os.PathLike, pass_over: Callable[[str], None] = l
         if is_image(file, suffixes, entry):
             return True
         if not file.name.startswith(".") and (entry is not None or (file.exists() and not file.is_dir())):
-            if not file.name.lower().endswith(suffixes) and file.is_file() and name_by_content(file):
+            if not file.name.lower().endswith(suffixes) and name_without_suffix(file):
                 return True
             others[kind_of(os.fspath(file))] += 1
             pass_over(os.fspath(file))

@@ -1,6 +1,6 @@
 """DICOM files: images as a radiologist sees them, and DICOM-SEG files as masks.
 
-Needs the extra `clinic`. Files are known by their suffix, or by the letters DICM where they have none.
+Needs the extra `clinic`. Files are known by their suffix, or by the letters DICM where they have another or none.
 """
 
 import functools
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 class DicomReader:
     """See `ddim_jax.imageio.images.Reader`."""
 
-    suffixes = (".dcm", ".dicom")
+    suffixes = (".dcm", ".dicom", ".ima")
     magic = dicom.MAGIC
 
     @staticmethod
