@@ -131,8 +131,8 @@ def read_picture(path: str | os.PathLike, options: ReadOptions = ReadOptions()) 
     """
     found = reader_of(path).read_image(path, options)
     picture = found if isinstance(found, Picture) else Picture(found)
-    if not picture.notes and is_even(picture.pixels):
-        picture = picture._replace(notes=(EVEN,))
+    if is_even(picture.pixels):
+        picture = picture._replace(notes=(EVEN, *picture.notes))
     return picture._replace(pixels=255 - picture.pixels) if options.invert else picture
 
 
