@@ -28,7 +28,7 @@ from ddim_jax.imageio.nifti_header import (
     upright_axes,
 )
 from ddim_jax.imageio.soft_masks import soft_range
-from ddim_jax.imageio.stacks import MAX_VOXELS
+from ddim_jax.imageio.stacks import MAX_VOXELS, Stack
 from ddim_jax.labels import Labels
 from ddim_jax.runtime.errors import DataError
 from ddim_jax.runtime.values import quantity
@@ -38,7 +38,7 @@ _ONE = """python -c "import nibabel; nibabel.load('FILE').slicer[..., 0].to_file
 _SAMPLED = 8  # slices whose values decide on black and white
 
 
-class NiftiStack:
+class NiftiStack(Stack):
     """See `ddim_jax.imageio.stacks.Stack`.
 
     Attributes:

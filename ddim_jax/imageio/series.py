@@ -25,7 +25,7 @@ from ddim_jax.imageio.dicom_grouping import OwnScale, own_scale
 from ddim_jax.imageio.dicom_order import SAME_PLACE, drop_damaged, in_order, without_copies
 from ddim_jax.imageio.grey import window_of
 from ddim_jax.imageio.images import ReadOptions
-from ddim_jax.imageio.stacks import MAX_VOXELS
+from ddim_jax.imageio.stacks import MAX_VOXELS, Stack
 from ddim_jax.runtime.errors import DataError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Slice(NamedTuple):
     frame: int
 
 
-class DicomStack:
+class DicomStack(Stack):
     """See `ddim_jax.imageio.stacks.Stack`; `slices` has the header of each.
 
     Files are sorted by their position along the normal of the slices, frames stay in the order of their file. Where the
@@ -126,11 +126,6 @@ class DicomStack:
     def white_is_low(self) -> bool:
         """True where the smallest value is shown white, as of MONOCHROME1."""
         return dicom.white_is_low(self.slices[0].header)
-
-    def pixel_area(self, index: int) -> float | None:
-        """Square millimetres of a pixel of slice `index`; None where the file does not say."""
-        spacing = self.pixel_mm(index)
-        return None if spacing is None else spacing[0] * spacing[1]
 
     def pixel_mm(self, index: int) -> tuple[float, float] | None:
         """Millimetres from row to row and from column to column of slice `index`; None where the file does not say."""

@@ -68,9 +68,9 @@ class Results:
             kinds, _ = self._fitting(loaded.job, source.count)
             result = self._fuse(samples, image, kinds)
             try:
-                facts = record_fields(image, result, self._work.context.labels, source.pixel_area(loaded.slice)) | {
-                    "seconds": loaded.seconds + device_seconds
-                }
+                area = source.stack.pixel_area(loaded.slice)
+                facts = record_fields(image, result, self._work.context.labels, area)
+                facts["seconds"] = loaded.seconds + device_seconds
                 if source.count == 1:
                     self._claim(loaded.job, kinds)
                 source.add(loaded.slice, image, result, facts, kinds, self._work.output_dir, self._work.context)
@@ -102,7 +102,7 @@ class Results:
             return self.failed(loaded._replace(reason=source.reason))
         if source.out_of_memory:
             return None
-        whole = summed(facts, source.lies_in_space, source.voxel_mm3)
+        whole = summed(facts, source.stack.lies_in_space, source.stack.voxel_mm3)
         record = common(loaded) | whole | ({"notes": source.notes} if source.notes else {})
         for kind in source.unavailable:  # what an earlier state of the source gave
             remove_result(self._work.output_dir / job.output(kind, source.count), WRITERS.get(kind).suffix)

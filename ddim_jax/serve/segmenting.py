@@ -152,7 +152,7 @@ def _one_slice(
     hypotheses = any(declared(WRITERS.get(kind), "needs_hypotheses") for kind in of_slices)
     result = fuse(samples, image.shape[:2], options, labels, context.calibration, hypotheses=hypotheses)
     result = result.judged(segmenter.unlikeness(image))
-    facts = record_fields(image, result, labels, None if source is None else source.pixel_area(index))
+    facts = record_fields(image, result, labels, None if source is None else source.stack.pixel_area(index))
     if source is not None:
         source.add(index, image, result, facts, of_source, folder, context)
     file = Path(loaded.job.files[0]) if source is None else source.place(index)[0]
