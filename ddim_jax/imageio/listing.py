@@ -20,13 +20,12 @@ from ddim_jax.imageio.containers import files_inside
 from ddim_jax.imageio.images import image_suffixes, name_without_suffix, suffix_of
 from ddim_jax.runtime.errors import DataError
 from ddim_jax.runtime.once import say_once
-from ddim_jax.runtime.values import quantity
+from ddim_jax.runtime.values import first_names, quantity
 
 # What macOS adds to archives, and what the root of a disk has, which a user may not even read.
 _SYSTEM_FOLDERS = {"__MACOSX", "lost+found", "System Volume Information", "$RECYCLE.BIN"}
 IMAGE_FOLDERS = ("images", "image")
 MASK_FOLDERS = ("masks", "mask", "annotations", "annotation")
-_NAMED_AT_MOST = 10
 _NOTHING_THERE = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}
 
 
@@ -150,11 +149,10 @@ def walk(folder: Path, wanted: Callable[[Path, os.DirEntry], bool]) -> Iterator[
         else:
             yield place / name, True
     if left_out := searched.left_out:
-        named = ", ".join(left_out[:_NAMED_AT_MOST]) + (", ..." if len(left_out) > _NAMED_AT_MOST else "")
         say_once(
             logging.warning,
             f"{folder}: {quantity(len(left_out), 'link to a folder is', 'links to folders are')} not followed, leading "
-            f"into a folder that is searched already, or back up: {named}",
+            f"into a folder that is searched already, or back up: {first_names(left_out)}",
         )
 
 

@@ -12,13 +12,15 @@ from ddim_jax.imageio.archives import on_disk
 from ddim_jax.imageio.images import Picture, ReadOptions, count_pixels, read_image, read_mask, reader_of
 from ddim_jax.labels import Labels
 from ddim_jax.runtime.errors import ConfigError, DataError, InputError
+from ddim_jax.runtime.values import first_names
 
 MAX_VOXELS = 2**28
 """A source with more in all is refused by its headers: 1024 slices of 512 x 512."""
 
 FILES_KEPT = 2**16
 """Files whose facts are kept: a data set is looked through several times, for each of its splits."""
-_NAMED_AT_MOST = 10
+ABOUT_EQUAL = 1.01
+"""Sides of pixels that differ by less are the same."""
 
 
 class Stack:
@@ -231,13 +233,19 @@ def refuse_sources_without(hook: str, kind: str, sources: Sequence[Path], needs:
     """
     others = [source for source in sources if not hasattr(reader_of(source), hook)]
     if others:
-        named = ", ".join(map(str, others[:_NAMED_AT_MOST])) + (", ..." if len(others) > _NAMED_AT_MOST else "")
         raise InputError(
-            f"--save {kind} {needs}, and {len(others)} of {len(sources)} inputs {lack}: {named}. Give them in a call "
-            f"of their own, with another --output and without {kind}"
+            f"--save {kind} {needs}, and {len(others)} of {len(sources)} inputs {lack}: {first_names(others)}. Give "
+            f"them in a call of their own, with another --output and without {kind}"
         )
 
 
 def may_be_stack(path: str | os.PathLike) -> bool:
     """True if a file of this name may hold several images."""
     return hasattr(reader_of(path), "open_stack")
+
+
+def remarks_on_sides(height: float, width: float, unit: str = "") -> list[str]:
+    """A remark on a file whose pixels are not square; [] for others."""
+    if max(height, width) <= ABOUT_EQUAL * min(height, width):
+        return []
+    return [f"pixels not square ({height:g} high and {width:g}{unit} wide; the network sees them square)"]

@@ -8,19 +8,18 @@ from typing import Any
 import numpy as np
 
 from ddim_jax.imageio.images import Picture
-from ddim_jax.imageio.writers import Context, blaming, declared
+from ddim_jax.imageio.writers import Context, need_hypotheses, writing
 from ddim_jax.inference.file_state import FileState
 from ddim_jax.inference.index import Index, with_segments
 from ddim_jax.inference.jobs import Job
 from ddim_jax.inference.reading import Loaded, are_readable
 from ddim_jax.inference.records import common, is_too_long, name_too_long, not_made, record_fields
-from ddim_jax.inference.segmentation import Segmentation, fuse
+from ddim_jax.inference.segmentation import Segmentation
 from ddim_jax.inference.segmenter import Segmenter
 from ddim_jax.inference.slice_folders import remove_result, result_size
 from ddim_jax.inference.sliced_image import summed
 from ddim_jax.inference.work import SegmentationPlan
 from ddim_jax.registry import WRITERS
-from ddim_jax.runtime.atomic import atomic_path
 from ddim_jax.runtime.errors import DataError
 
 
@@ -66,7 +65,7 @@ class Results:
             began = time.monotonic()
             image = loaded.picture.pixels
             kinds, _ = self._fitting(loaded.job, source.count)
-            result = self._fuse(samples, image, kinds)
+            result = self._result(samples, image, kinds)
             try:
                 area = source.stack.pixel_area(loaded.slice)
                 facts = record_fields(image, result, self._work.context.labels, area)
@@ -138,7 +137,7 @@ class Results:
         kinds, too_long = self._fitting(job, 1)
         began = time.monotonic()
         image = picture.pixels
-        result = self._fuse(samples, image, kinds)
+        result = self._result(samples, image, kinds)
         self._claim(job, kinds)
         write_outputs(job, self._work.output_dir, image, result, kinds, self._work.context)
         record = common(loaded)
@@ -163,11 +162,9 @@ class Results:
         sizes = [result_size(self._work.output_dir / job.output(kind, slices)) for kind in kinds]
         return {"outputs": kinds, "output_bytes": sizes}
 
-    def _fuse(self, samples: np.ndarray, image: np.ndarray, kinds: Iterable[str]) -> Segmentation:
-        hypotheses = any(declared(WRITERS.get(kind), "needs_hypotheses") for kind in kinds)
+    def _result(self, samples: np.ndarray, image: np.ndarray, kinds: Iterable[str]) -> Segmentation:
         how = self._work.context
-        result = fuse(samples, image.shape[:2], how.options, how.labels, how.calibration, hypotheses)
-        return result.judged(self._segmenter.unlikeness(image))
+        return self._segmenter.result(samples, image, how.options, how.calibration, need_hypotheses(kinds))
 
     def _claim(self, job: Job, kinds: Iterable[str], slices: int = 1) -> None:
         """Writes down that these results are about to be written; a folder of slices gives way to a file, or that."""
@@ -193,7 +190,5 @@ def write_outputs(
 ) -> None:
     """Writes the results of one image, each file atomically; `kinds` are names in `WRITERS`."""
     for kind in kinds:
-        writer = WRITERS.get(kind)()
-        path = output_dir / job.output(kind)
-        with atomic_path(path, suffix=writer.suffix) as temporary, blaming(kind, temporary, job.source):
-            writer.write(temporary, result, image, Path(job.source), context)
+        with writing(kind, output_dir / job.output(kind), job.source) as (writer, path):
+            writer.write(path, result, image, Path(job.source), context)

@@ -13,12 +13,12 @@ import numpy as np
 
 from ddim_jax.imageio.images import EVEN, Picture, ReadOptions, is_even, note_parts
 from ddim_jax.imageio.stacks import MAX_VOXELS, Stack, open_stack
-from ddim_jax.imageio.writers import Context, blaming
+from ddim_jax.imageio.writers import Context, blaming, writing
 from ddim_jax.inference.jobs import Job, slice_name
 from ddim_jax.inference.segmentation import Segmentation
 from ddim_jax.inference.slice_folders import holds_only_slices, remove_result
 from ddim_jax.registry import WRITERS
-from ddim_jax.runtime.atomic import atomic_path, errors_naming, flush_file, flush_folder
+from ddim_jax.runtime.atomic import errors_naming, flush_file, flush_folder
 from ddim_jax.runtime.errors import DataError
 
 
@@ -141,9 +141,8 @@ class SlicedImage:
                             writer().write(path, result, image, file, context._replace(slice=index))
                         flush_file(path)
                 else:
-                    path = output_dir / self.job.output(kind)
-                    with atomic_path(path, suffix=writer.suffix) as temporary, blaming(kind, temporary, file):
-                        writer().write(temporary, result, image, file, context)
+                    with writing(kind, output_dir / self.job.output(kind), file) as (made, path):
+                        made.write(path, result, image, file, context)
         self._facts[index] = facts
 
     @contextlib.contextmanager
@@ -164,15 +163,10 @@ class SlicedImage:
           DataError: files of others are in the place of results.
         """
         for kind in kinds:
-            writer = WRITERS.get(kind)
-            if writes_whole(writer) and kind not in self.unavailable:
-                path = output_dir / self.job.output(kind)
-                with (
-                    self._unless_unavailable(kind),
-                    atomic_path(path, suffix=writer.suffix) as temporary,
-                    blaming(kind, temporary, self.job.source),
-                ):
-                    writer().write_stack(temporary, self._masks, self._probability, self.stack, context)
+            if writes_whole(WRITERS.get(kind)) and kind not in self.unavailable:
+                target = output_dir / self.job.output(kind)
+                with self._unless_unavailable(kind), writing(kind, target, self.job.source) as (made, path):
+                    made.write_stack(path, self._masks, self._probability, self.stack, context)
         for kind in self.unavailable.keys() & self._folders.keys():
             shutil.rmtree(self._folders.pop(kind), ignore_errors=True)
         for kind, folder in self._folders.items():

@@ -10,7 +10,7 @@ import jax
 from absl import logging
 
 from ddim_jax.imageio.dicom import library
-from ddim_jax.imageio.writers import Context, declared
+from ddim_jax.imageio.writers import Context, need_hypotheses
 from ddim_jax.inference.flagging import check_share
 from ddim_jax.inference.hypotheses import why_no_opinions
 from ddim_jax.inference.index import Index, check_locks
@@ -83,8 +83,7 @@ def plan_work(
     output_dir = local_path(output_dir, "output")
     options = segmenter.options(options, **given)
     kinds = check_kinds(save)
-    needing = any(declared(WRITERS.get(kind), "needs_hypotheses") for kind in kinds)
-    if needing and (why := why_no_opinions(segmenter.config, segmenter.training_data, options)):
+    if need_hypotheses(kinds) and (why := why_no_opinions(segmenter.config, segmenter.training_data, options)):
         logging.warning("hypotheses: expect one mask and noise, not opinions: %s", why)
     if flag_uncertain is not None:
         check_share(flag_uncertain)

@@ -8,11 +8,10 @@ from typing import Any, NamedTuple
 
 from ddim_jax.imageio.dicom_grouping import APART, NO_POSITION
 from ddim_jax.imageio.stacks import Stack
-from ddim_jax.imageio.writers import Context, declared
+from ddim_jax.imageio.writers import Context, declared, need_hypotheses
 from ddim_jax.inference.jobs import Job, Plan, plan_jobs
 from ddim_jax.inference.reading import Loaded, Opened, Reading
 from ddim_jax.inference.records import record_fields
-from ddim_jax.inference.segmentation import fuse
 from ddim_jax.inference.sliced_image import writes_whole
 from ddim_jax.inference.writing import writing_context
 from ddim_jax.registry import WRITERS
@@ -149,9 +148,7 @@ def _one_slice(
     source, index, image = loaded.source, loaded.slice, loaded.picture.pixels
     network.hold((options.program(), loaded.prepared.pixels.shape), limits.programs)
     samples = segmenter.fetch(segmenter.start(loaded.prepared, options))
-    hypotheses = any(declared(WRITERS.get(kind), "needs_hypotheses") for kind in of_slices)
-    result = fuse(samples, image.shape[:2], options, labels, context.calibration, hypotheses=hypotheses)
-    result = result.judged(segmenter.unlikeness(image))
+    result = segmenter.result(samples, image, options, context.calibration, need_hypotheses(of_slices))
     facts = record_fields(image, result, labels, None if source is None else source.stack.pixel_area(index))
     if source is not None:
         source.add(index, image, result, facts, of_source, folder, context)
