@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ddim_jax.imageio.dicom import errors_naming, presentation_shape, white_is_low
+from ddim_jax.imageio.clinic import errors_naming
+from ddim_jax.imageio.dicom import presentation_shape, white_is_low
 from ddim_jax.imageio.dicom_frames import read_frame
 from ddim_jax.imageio.dicom_tables import Table, palette_colours, read_table
 from ddim_jax.imageio.grey import linear, robust_limits, window_of

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ddim_jax.imageio.archives import open_binary
-from ddim_jax.imageio.dicom import library
+from ddim_jax.imageio.clinic import library
 from ddim_jax.imageio.images import AGAIN
 from ddim_jax.imageio.signatures import suffix_of_content, told_of
 from ddim_jax.imageio.stacks import ABOUT_EQUAL, remarks_on_sides

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ddim_jax.imageio.archives import archive_of, size_of
-from ddim_jax.imageio.dicom import errors_naming, library
+from ddim_jax.imageio.clinic import errors_naming, library
 from ddim_jax.imageio.edges import edges_of
 from ddim_jax.imageio.grey import linear, robust_limits, window_of
 from ddim_jax.imageio.images import AGAIN, MAX_PIXELS, ReadOptions, log_notes

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ddim_jax.imageio import dicom, dicom_shown
+from ddim_jax.imageio.clinic import errors_naming
 from ddim_jax.imageio.dicom_geometry import (
     aspect,
     edges,
@@ -64,7 +65,7 @@ class DicomStack(Stack):
             files, headers = in_order(files, headers, self.remarks)
         self.files = tuple(files)
         self.count = sum(dicom.frames(header) for header in headers)
-        with dicom.errors_naming(files[0]):
+        with errors_naming(files[0]):
             self.shape = (int(headers[0].Rows), int(headers[0].Columns))
         if (self.count * self.shape[0] * self.shape[1] > MAX_VOXELS and self.count > 1) or self.count > _MAX_SLICES:
             raise DataError(
@@ -80,7 +81,7 @@ class DicomStack(Stack):
         self._shared: tuple[float, float, str] | None = None
         if self.count > 1:
             self._share_window()
-        with dicom.errors_naming(files[0]):
+        with errors_naming(files[0]):
             self.remarks += length_remarks(headers[0])
 
     def read(self, index: int) -> np.ndarray:
@@ -92,7 +93,7 @@ class DicomStack(Stack):
     def _share_window(self) -> None:
         # Frames differ where their file says something of each; a file may speak of a hundred thousand.
         parts = [part for part in self.slices if part.frame == 0 or "PerFrameFunctionalGroupsSequence" in part.header]
-        with dicom.errors_naming(self.files[0]):
+        with errors_naming(self.files[0]):
             windows = [dicom_shown.own_window(*part) for part in parts]
         if not dicom_shown.differ(windows):
             return
@@ -130,26 +131,26 @@ class DicomStack(Stack):
     def pixel_mm(self, index: int) -> tuple[float, float] | None:
         """Millimetres from row to row and from column to column of slice `index`; None where the file does not say."""
         path, header, frame = self.slices[index]
-        with dicom.errors_naming(path):
+        with errors_naming(path):
             spacing = lengths(header, frame)
         return None if spacing is None else (spacing[0], spacing[1])
 
     def aspect(self, index: int) -> float | None:
         """The height of a pixel of slice `index` divided by its width; None where the file does not say."""
         path, header, frame = self.slices[index]
-        with dicom.errors_naming(path):
+        with errors_naming(path):
             return aspect(header, frame)
 
     @property
     def area_at(self) -> str | None:
         """ "detector" where lengths are those of a projection's detector, which are larger than the patient's."""
-        with dicom.errors_naming(self.files[0]):
+        with errors_naming(self.files[0]):
             return "detector" if is_at_detector(self.slices[0].header) else None
 
     @property
     def lies_in_space(self) -> bool:
         """True where each slice has a place of its own; frames of a cine loop have none, or share them."""
-        with dicom.errors_naming(self.files[0]):
+        with errors_naming(self.files[0]):
             places = [position(part.header, part.frame) for part in self.slices]
             if any(place is None for place in places):
                 return False
@@ -169,7 +170,7 @@ class DicomStack(Stack):
     def patient(self) -> str:
         """The PatientID; "" where there is none."""
         path, header, _ = self.slices[0]
-        with dicom.errors_naming(path):
+        with errors_naming(path):
             return str(header.get("PatientID") or "").strip()
 
     @property
@@ -181,7 +182,7 @@ class DicomStack(Stack):
     def edges(self, index: int) -> dict[str, str] | None:
         """See `ddim_jax.imageio.stacks.Stack`."""
         path, header, frame = self.slices[index]
-        with dicom.errors_naming(path):
+        with errors_naming(path):
             return edges(header, frame)
 
     def notes(self, index: int) -> tuple[str, ...]:
@@ -196,7 +197,7 @@ class DicomStack(Stack):
         """Black and white of a slice: the same for all, from some of them; None where anything else decides."""
         if self.count == 1 or self._options.window is not None or self._shared is not None:
             return None
-        with dicom.errors_naming(path):
+        with errors_naming(path):
             if dicom_shown.says_its_range(path, header):
                 return None
         if self._limits is None:
@@ -213,7 +214,7 @@ def affine(stack: DicomStack) -> np.ndarray:
       DataError: a slice has no place, they share it or lie at uneven distances, or differ in orientation or spacing.
     """
     path, header, frame = stack.slices[0]
-    with dicom.errors_naming(path):
+    with errors_naming(path):
         directions = orientation(header, frame)
         places = [position(part.header, part.frame) for part in stack.slices]
         spacing = pixel_spacing(header, frame)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 from absl import logging
 
-from ddim_jax.imageio.dicom import library
+from ddim_jax.imageio.clinic import library
 from ddim_jax.imageio.writers import Context, need_hypotheses
 from ddim_jax.inference.flagging import check_share
 from ddim_jax.inference.hypotheses import why_no_opinions
@@ -167,7 +167,7 @@ def _check_libraries(jobs: Sequence[Job]) -> None:
     """Asks for the libraries of all formats now: the first file that needs one may come after hours of others.
 
     Raises:
-      InputError: as `ddim_jax.imageio.dicom.library`.
+      InputError: as `ddim_jax.imageio.clinic.library`.
     """
     for reader, package in (("nifti", "nibabel"), ("dicom", "pydicom")):
         if any(job.files[0].lower().endswith(READERS.get(reader).suffixes) for job in jobs):

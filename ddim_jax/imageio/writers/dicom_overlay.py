@@ -7,7 +7,7 @@ from typing import Any
 from absl import logging
 
 from ddim_jax.imageio import dicom_results as results
-from ddim_jax.imageio.dicom import library
+from ddim_jax.imageio.clinic import library
 from ddim_jax.imageio.dicom_geometry import pixel_spacing
 from ddim_jax.imageio.images import ReadOptions
 from ddim_jax.imageio.series import DicomStack
