@@ -1,14 +1,14 @@
 """From the samples of an image to its result files and its record in the index."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ddim_jax.imageio.images import Picture
-from ddim_jax.imageio.writers import Context, need_hypotheses, writing
+from ddim_jax.imageio.writers import Outputs, need_hypotheses, writing
 from ddim_jax.inference.file_state import FileState
 from ddim_jax.inference.index import Index, with_segments
 from ddim_jax.inference.jobs import Job
@@ -72,7 +72,7 @@ class Results:
                 facts["seconds"] = loaded.seconds + device_seconds
                 if source.count == 1:
                     self._claim(loaded.job, kinds)
-                source.add(loaded.slice, image, result, facts, kinds, self._work.output_dir, self._work.context)
+                source.add(loaded.slice, image, result, facts, self._outputs(kinds))
                 facts["seconds"] += time.monotonic() - began
             except DataError as error:
                 source.reason = str(error)
@@ -86,7 +86,7 @@ class Results:
             if source.reason is None and not source.out_of_memory:
                 if source.count > 1:
                     self._claim(job, kinds, source.count)
-                facts = source.complete(kinds, self._work.output_dir, self._work.context)
+                facts = source.complete(self._outputs(kinds))
                 if source.unavailable and not are_readable(job, loaded.state):  # it may be away for a while alone
                     source.reason = next(iter(source.unavailable.values()))
         except MemoryError:
@@ -139,7 +139,7 @@ class Results:
         image = picture.pixels
         result = self._result(samples, image, kinds)
         self._claim(job, kinds)
-        write_outputs(job, self._work.output_dir, image, result, kinds, self._work.context)
+        write_outputs(job, image, result, self._outputs(kinds))
         record = common(loaded)
         facts = record_fields(image, result, self._work.context.labels)
         written = self._written(job, kinds)
@@ -166,6 +166,9 @@ class Results:
         how = self._work.context
         return self._segmenter.result(samples, image, how.options, how.calibration, need_hypotheses(kinds))
 
+    def _outputs(self, kinds: Sequence[str]) -> Outputs:
+        return Outputs(kinds, self._work.output_dir, self._work.context)
+
     def _claim(self, job: Job, kinds: Iterable[str], slices: int = 1) -> None:
         """Writes down that these results are about to be written; a folder of slices gives way to a file, or that."""
         written = self._index.written(job)
@@ -180,15 +183,8 @@ class Results:
             remove_result(path, WRITERS.get(kind).suffix)
 
 
-def write_outputs(
-    job: Job,
-    output_dir: Path,
-    image: np.ndarray,
-    result: Segmentation,
-    kinds: Iterable[str],
-    context: Context,
-) -> None:
-    """Writes the results of one image, each file atomically; `kinds` are names in `WRITERS`."""
-    for kind in kinds:
-        with writing(kind, output_dir / job.output(kind), job.source) as (writer, path):
-            writer.write(path, result, image, Path(job.source), context)
+def write_outputs(job: Job, image: np.ndarray, result: Segmentation, outputs: Outputs) -> None:
+    """Writes the results of one image, each file atomically."""
+    for kind in outputs.kinds:
+        with writing(kind, outputs.folder / job.output(kind), job.source) as (writer, path):
+            writer.write(path, result, image, Path(job.source), outputs.context)

@@ -13,7 +13,7 @@ import numpy as np
 
 from ddim_jax.imageio.images import EVEN, Picture, ReadOptions, is_even, note_parts
 from ddim_jax.imageio.stacks import MAX_VOXELS, Stack, open_stack
-from ddim_jax.imageio.writers import Context, blaming, writing
+from ddim_jax.imageio.writers import Outputs, blaming, writing
 from ddim_jax.inference.jobs import Job, slice_name
 from ddim_jax.inference.segmentation import Segmentation
 from ddim_jax.inference.slice_folders import holds_only_slices, remove_result
@@ -97,17 +97,10 @@ class SlicedImage:
         return self.stack.files[index if of_each else 0], 0 if of_each else index
 
     def add(
-        self,
-        index: int,
-        image: np.ndarray,
-        result: Segmentation,
-        facts: Mapping[str, Any],
-        kinds: Sequence[str],
-        output_dir: Path,
-        context: Context,
+        self, index: int, image: np.ndarray, result: Segmentation, facts: Mapping[str, Any], outputs: Outputs
     ) -> None:
         """Takes the result of a slice and writes what there is of each slice; called from several threads."""
-        writers = {kind: WRITERS.get(kind) for kind in kinds}
+        writers = {kind: WRITERS.get(kind) for kind in outputs.kinds}
         whole = [kind for kind, writer in writers.items() if writes_whole(writer)]
         with self._lock:
             if whole and self._masks is None:
@@ -121,7 +114,7 @@ class SlicedImage:
                         self._probability = np.zeros(shape, np.float32)
             for kind, writer in writers.items():
                 if not writes_whole(writer) and self.count > 1 and kind not in self._folders:
-                    target = output_dir / self.job.output(kind, self.count)
+                    target = outputs.folder / self.job.output(kind, self.count)
                     target.parent.mkdir(parents=True, exist_ok=True)
                     self._folders[kind] = target.parent / f".{uuid.uuid4().hex}.partial.slices"
                     self._folders[kind].mkdir()
@@ -136,13 +129,13 @@ class SlicedImage:
             with self._unless_unavailable(kind):
                 if self.count > 1:
                     path = self._folders[kind] / f"{slice_name(index, self.count)}{writer.suffix}"
-                    with errors_naming(output_dir / self.job.output(kind, self.count)):
+                    with errors_naming(outputs.folder / self.job.output(kind, self.count)):
                         with blaming(kind, path, file):
-                            writer().write(path, result, image, file, context._replace(slice=index))
+                            writer().write(path, result, image, file, outputs.context._replace(slice=index))
                         flush_file(path)
                 else:
-                    with writing(kind, output_dir / self.job.output(kind), file) as (made, path):
-                        made.write(path, result, image, file, context)
+                    with writing(kind, outputs.folder / self.job.output(kind), file) as (made, path):
+                        made.write(path, result, image, file, outputs.context)
         self._facts[index] = facts
 
     @contextlib.contextmanager
@@ -154,7 +147,7 @@ class SlicedImage:
             with self._lock:
                 self.unavailable.setdefault(kind, str(error))
 
-    def complete(self, kinds: Sequence[str], output_dir: Path, context: Context) -> list[Mapping[str, Any]]:
+    def complete(self, outputs: Outputs) -> list[Mapping[str, Any]]:
         """Writes the results of the whole source, gives all their names, and returns the facts of the slices.
 
         Those that it lacks something for are in `unavailable` then.
@@ -162,15 +155,15 @@ class SlicedImage:
         Raises:
           DataError: files of others are in the place of results.
         """
-        for kind in kinds:
+        for kind in outputs.kinds:
             if writes_whole(WRITERS.get(kind)) and kind not in self.unavailable:
-                target = output_dir / self.job.output(kind)
+                target = outputs.folder / self.job.output(kind)
                 with self._unless_unavailable(kind), writing(kind, target, self.job.source) as (made, path):
-                    made.write_stack(path, self._masks, self._probability, self.stack, context)
+                    made.write_stack(path, self._masks, self._probability, self.stack, outputs.context)
         for kind in self.unavailable.keys() & self._folders.keys():
             shutil.rmtree(self._folders.pop(kind), ignore_errors=True)
         for kind, folder in self._folders.items():
-            target = output_dir / self.job.output(kind, self.count)
+            target = outputs.folder / self.job.output(kind, self.count)
             suffix = WRITERS.get(kind).suffix
             if target.is_dir() and not holds_only_slices(target, suffix):
                 raise DataError(

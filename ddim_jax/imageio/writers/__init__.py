@@ -70,6 +70,20 @@ class Context(NamedTuple):
     members: tuple[tuple[str, int], ...] = ()
 
 
+class Outputs(NamedTuple):
+    """The results that are to be written.
+
+    Attributes:
+      kinds: names in `WRITERS`.
+      folder: where they go.
+      context: facts of the run.
+    """
+
+    kinds: Sequence[str]
+    folder: Path
+    context: Context
+
+
 class Writer(Protocol):
     """A kind of result; made without arguments for each file, in one of several threads.
 
