@@ -14,9 +14,9 @@ from ddim_jax.imageio.images import Picture, ReadOptions, check_fits, count_pixe
 from ddim_jax.imageio.stacks import notes_of_mask, read_mask_of, read_slice
 from ddim_jax.labels import Labels
 from ddim_jax.runtime.errors import DataError
+from ddim_jax.runtime.values import NAMED_AT_MOST
 
 SPLITS = ("train", "val", "test")
-_NAMED_AT_MOST = 10
 
 
 class EmptySplit(DataError):
@@ -253,7 +253,7 @@ def ids_digest(source: Source) -> str:
 
 def data_error(headline: str, problems: list[str]) -> DataError:
     """One error for many problems: up to ten by name, the rest by number."""
-    lines = [headline, *(f"  {problem}" for problem in problems[:_NAMED_AT_MOST])]
-    if len(problems) > _NAMED_AT_MOST:
-        lines.append(f"  ... and {len(problems) - _NAMED_AT_MOST} more")
+    lines = [headline, *(f"  {problem}" for problem in problems[:NAMED_AT_MOST])]
+    if len(problems) > NAMED_AT_MOST:
+        lines.append(f"  ... and {len(problems) - NAMED_AT_MOST} more")
     return DataError(*lines)

@@ -16,7 +16,7 @@ from ddim_jax.data.split_files import check_groups, find_table, fitted, say_unre
 from ddim_jax.data.tables import SplitTable, read_split
 from ddim_jax.runtime.errors import DataError
 from ddim_jax.runtime.once import say_once
-from ddim_jax.runtime.values import quantity
+from ddim_jax.runtime.values import first_names, quantity
 
 
 def divide(options: DataOptions, ids: Sequence[str], groups: Mapping[str, str] | None = None) -> Division:
@@ -165,7 +165,7 @@ def _joined(split: Mapping[str, str], new: Iterable[str], group: Mapping[str, st
 
 def _say_left_out(path: Path | None, used: Mapping[str, str], ids: Sequence[str]) -> None:
     if new := [name for name in ids if name not in used]:
-        some = ", ".join(new[:10]) + (", ..." if len(new) > 10 else "")
+        some = first_names(new)
         say_once(logging.warning, f"{path} leaves out {len(new)} of {len(ids)} pairs, which are not used: {some}")
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from absl import logging
 
 from ddim_jax.imageio import archives, dicom
-from ddim_jax.imageio.images import name_by_content
+from ddim_jax.imageio.clinic import errors_naming
+from ddim_jax.imageio.images import name_without_suffix
 from ddim_jax.registry import READERS
 from ddim_jax.runtime.errors import DataError
 from ddim_jax.runtime.values import quantity
@@ -30,7 +31,7 @@ def files_inside(path: str | os.PathLike, pass_over: Callable[[str], None] = lam
         suffixes = (*READERS.get("dicom").suffixes, *READERS.get("nifti").suffixes)
         for name in archives.members(path):
             member = path / name
-            if name.lower().endswith(suffixes) or name_by_content(member) == "dicom":
+            if name.lower().endswith(suffixes) or name_without_suffix(member) == "dicom":
                 found.append(member)
             elif member.name.upper() != "DICOMDIR":
                 pass_over(os.fspath(member))
@@ -46,7 +47,7 @@ def files_inside(path: str | os.PathLike, pass_over: Callable[[str], None] = lam
 
 def _listed(path: Path) -> list[Path]:
     header = dicom.read_header(path)
-    with dicom.errors_naming(path):
+    with errors_naming(path):
         listed = []
         for record in header.get("DirectoryRecordSequence") or []:
             if "ReferencedFileID" in record:

@@ -7,7 +7,8 @@ import numpy as np
 
 from ddim_jax.imageio import jpeg
 from ddim_jax.imageio.archives import open_binary
-from ddim_jax.imageio.dicom import LONG_VALUE, errors_naming, frames, inflated, library, lowest_bit, plain_bits
+from ddim_jax.imageio.clinic import errors_naming, library
+from ddim_jax.imageio.dicom import LONG_VALUE, frames, inflated, lowest_bit, plain_bits
 from ddim_jax.imageio.dicom_bounds import DEFLATED
 from ddim_jax.imageio.images import AGAIN
 from ddim_jax.runtime.errors import DataError

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ddim_jax.imageio.edges import edges_of, opposite
+from ddim_jax.imageio.stacks import remarks_on_sides
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -18,7 +19,6 @@ _LENGTHS = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpaci
             "PixelAspectRatio": 2, "SliceThickness": 1, "SpacingBetweenSlices": 1}  # fmt: skip
 _GROUPS = ("PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence")
 _CORRECTED = ("GEOMETRY", "FIDUCIAL")
-_ABOUT_EQUAL = 1.01  # sides of pixels that differ by less
 _SAME_DIRECTION = 1e-3  # of a part of a unit vector, which scanners round: .4 mm at the edge of an image of 400 mm
 _SAME_SPACING = 1e-4  # as a share: a twentieth of a pixel in 512
 
@@ -169,8 +169,4 @@ def length_remarks(header: "Dataset") -> list[str]:
         why = why if given else f"there is no {' or '.join(names)}"
         remarks.append(f"no areas in mm2 ({why})")
     sides, unit = (spacing, " mm") if spacing else (_aspect_ratio(header), "")
-    if sides is not None and max(sides) > _ABOUT_EQUAL * min(sides):
-        remarks.append(
-            f"pixels not square ({sides[0]:g} high and {sides[1]:g}{unit} wide; the network sees them square)"
-        )
-    return remarks
+    return remarks + ([] if sides is None else remarks_on_sides(*sides, unit))

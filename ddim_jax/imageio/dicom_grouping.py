@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ddim_jax.imageio import dicom, dicom_shown
+from ddim_jax.imageio.clinic import errors_naming
 from ddim_jax.imageio.dicom_geometry import orientation, pixel_spacing, position, same_directions, same_spacing
 from ddim_jax.imageio.stacks import file_facts
 from ddim_jax.runtime.errors import DataError
@@ -42,7 +43,7 @@ def group_series(paths: Iterable[str]) -> tuple[list[list[str]], dict[str, str],
     for path in paths:
         try:
             header = dicom.read_header(path)
-            with dicom.errors_naming(path):  # values are decoded when they are asked for
+            with errors_naming(path):  # values are decoded when they are asked for
                 kind, series = dicom.no_picture(header), str(header.get("SeriesInstanceUID") or "")
                 has_place = position(header) is not None or "NumberOfFrames" in header
         except DataError:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ddim_jax.imageio import dicom
 from ddim_jax.imageio.archives import open_binary, size_of
+from ddim_jax.imageio.clinic import errors_naming
 from ddim_jax.imageio.dicom_geometry import drop_unreadable, orientation, position
 from ddim_jax.imageio.dicom_grouping import series_differences
 from ddim_jax.runtime.errors import DataError
@@ -24,7 +24,7 @@ def drop_damaged(files: Sequence[Path], headers: list["Dataset"]) -> list[str]:
     """Takes damaged places and lengths out of the headers; of these there is a remark."""
     found: dict[str, list[Path]] = {}
     for file, header in zip(files, headers, strict=True):
-        with dicom.errors_naming(file):
+        with errors_naming(file):
             for name in drop_unreadable(header):
                 found.setdefault(name, []).append(file)
     return [
@@ -40,7 +40,7 @@ def without_copies(
     first: dict[str, Path] = {}
     kept, copies = [], []
     for number, (file, header) in enumerate(zip(files, headers, strict=True)):
-        with dicom.errors_naming(file):
+        with errors_naming(file):
             other = first.setdefault(str(header.get("SOPInstanceUID") or file), file)
             if other is not file and _same_bytes(other, file):
                 copies.append((file, other))
@@ -70,7 +70,7 @@ def in_order(files: Sequence[Path], headers: list["Dataset"], remarks: list[str]
     """
     along = []
     for file, header in zip(files, headers, strict=True):
-        with dicom.errors_naming(file):
+        with errors_naming(file):
             directions, place = orientation(headers[0]), position(header)
             if place is None or directions is None:
                 raise DataError(

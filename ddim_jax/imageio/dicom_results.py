@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ddim_jax.imageio.clinic import errors_naming, library
 from ddim_jax.imageio.coded import coded
-from ddim_jax.imageio.dicom import errors_naming, library
 from ddim_jax.imageio.dicom_geometry import position
 from ddim_jax.imageio.series import DicomStack
 from ddim_jax.imageio.stacks import refuse_sources_without

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ddim_jax.imageio.dicom import errors_naming, presentation_shape, white_is_low
+from ddim_jax.imageio.clinic import errors_naming
+from ddim_jax.imageio.dicom import presentation_shape, white_is_low
 from ddim_jax.imageio.dicom_frames import read_frame
 from ddim_jax.imageio.dicom_tables import Table, palette_colours, read_table
 from ddim_jax.imageio.grey import linear, robust_limits, window_of
@@ -103,14 +104,19 @@ def differ(windows: Collection[tuple[float, float, str] | str | None]) -> bool:
 
 
 def window_note(path: str | os.PathLike, header: "Dataset", index: int, options: ReadOptions) -> tuple[str, ...]:
-    """Says that the window of a frame's file cannot be used, in a note; () where there is nothing to say."""
+    """Says in a note which of several windows of a frame's file is used, or that none can be; () for nothing to say."""
     with errors_naming(path):
         attributes = _frame_attributes(path, header, index)
         has_window = "WindowCenter" in attributes or "WindowWidth" in attributes
         if options.window is not None or not has_window or "VOILUTSequence" in attributes:
             return ()
-        if not str(header.get("PhotometricInterpretation", "")).startswith("MONOCHROME") or _window(attributes):
+        if not str(header.get("PhotometricInterpretation", "")).startswith("MONOCHROME"):
             return ()
+        if (window := _window(attributes)) is not None:
+            centres, widths = (_each(attributes[name]) for name in ("WindowCenter", "WindowWidth"))
+            count = len(set(zip(centres, widths, strict=False)))
+            used = f"centre {window[0]:g}, width {window[1]:g}; --window chooses"
+            return (f"first of {count} windows used ({used})",) if count > 1 else ()
         values = (_first(attributes.get(name)) for name in ("WindowCenter", "WindowWidth"))
         centre, width = ("no number" if np.isnan(value) else f"{value:g}" for value in values)
         return (f"window not used (its centre is {centre} and its width {width}; the range of the values is)",)
@@ -241,9 +247,14 @@ def _window(attributes: dict[str, Any]) -> tuple[float, float, str] | None:
     return (*first, str(attributes.get("VOILUTFunction", "LINEAR"))) if usable else None
 
 
+def _each(value: Any) -> list[Any]:
+    """The values of an attribute, which may have one or several."""
+    return list(value) if isinstance(value, list | tuple) or hasattr(value, "insert") else [value]
+
+
 def _first(value: Any) -> float:
     """A number, or the first of several; NaN where there is none."""
-    return _only(value[0] if isinstance(value, list | tuple) or hasattr(value, "insert") else value)
+    return _only(_each(value)[0])
 
 
 def _only(value: Any) -> float:

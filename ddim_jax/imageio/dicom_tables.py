@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ddim_jax.imageio.dicom import errors_naming, library
+from ddim_jax.imageio.clinic import errors_naming, library
 from ddim_jax.imageio.images import AGAIN
 from ddim_jax.runtime.errors import DataError
 

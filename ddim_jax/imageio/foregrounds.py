@@ -6,9 +6,7 @@ from contextvars import ContextVar
 from typing import NamedTuple
 
 from ddim_jax.imageio.label_maps import TO_SAY
-from ddim_jax.runtime.values import quantity
-
-_NAMED_AT_MOST = 10
+from ddim_jax.runtime.values import NAMED_AT_MOST, quantity
 
 
 class Foreground(NamedTuple):
@@ -58,17 +56,17 @@ def describe_foregrounds(found: Sequence[Foreground]) -> str | None:
     if len(keys) < 2:
         return None
     told = []
-    for key, holding in sorted(keys.items(), key=lambda item: str(item[0]))[:_NAMED_AT_MOST]:
+    for key, holding in sorted(keys.items(), key=lambda item: str(item[0]))[:NAMED_AT_MOST]:
         shown = [] if holding[0].value is None else [f"{holding[0].value:g}"]
         shown += [f"the colour {key}"] if isinstance(key, tuple) else []
         files = len({one.name for one in holding})
         pixels = quantity(sum(one.pixels for one in holding), "pixel")
         told.append(f"{' of '.join(shown)} ({pixels} in {files} of them, such as {holding[0].name})")
     values = sorted({one.value for one in found if one.value is not None})
-    named = ", ".join(f'"NAME{k}": {value}' for k, value in enumerate(values[:_NAMED_AT_MOST], 1))
+    named = ", ".join(f'"NAME{k}": {value}' for k, value in enumerate(values[:NAMED_AT_MOST], 1))
     files = len({one.name for one in found})
     advice = f"--config.data.labels='{{{named}}}' for classes, a list such as " + (
-        f'{{"NAME": [{", ".join(map(str, values[:_NAMED_AT_MOST]))}]}} for several values of one class.'
+        f'{{"NAME": [{", ".join(map(str, values[:NAMED_AT_MOST]))}]}} for several values of one class.'
     )
     if any(one.value is None for one in found):
         advice = "save the masks as grey numbers that data.labels names, or all with one colour."

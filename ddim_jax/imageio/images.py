@@ -1,7 +1,8 @@
 """Images and masks from files: every image is read as uint8 [H, W, 3], every mask as class numbers.
 
 How a file is read depends on its suffix: each module of `ddim_jax.imageio.readers`, or of another package, registers a
-reader for some suffixes. A file with another suffix is read as if it were a PNG, JPEG, BMP or TIFF file.
+reader for some suffixes. A file with another suffix is read by what it begins with, or else as if it were a PNG, JPEG,
+BMP or TIFF file.
 """
 
 import os
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from absl import logging
 
-from ddim_jax.imageio.archives import open_binary
+from ddim_jax.imageio.archives import on_disk, open_binary
 from ddim_jax.labels import Labels
 from ddim_jax.registry import READERS
 from ddim_jax.runtime.errors import ConfigError, DataError, InputError
@@ -81,7 +82,7 @@ class Reader(Protocol):
     Attributes:
       suffixes: in small letters with the dot, such as (".tif", ".tiff").
 
-    A reader may have more: `magic`, an offset and the bytes there by which it knows files without a suffix; and
+    A reader may have more: `magic`, an offset and the bytes there by which it knows files of other suffixes; and
     `open_stack(files, options)`, for files of several images (`ddim_jax.imageio.stacks.Stack`).
     """
 
@@ -126,10 +127,10 @@ def read_picture(path: str | os.PathLike, options: ReadOptions = ReadOptions()) 
       DataError: the file cannot be read; the message names it.
     """
     picture = _read(path, options)
-    if not picture.notes and is_even(picture.pixels):
+    if is_even(picture.pixels):
         plain = options._replace(window=None)
         by_window = options.window is not None and not is_even(_read(path, plain).pixels)
-        picture = picture._replace(notes=(even_note(options.window if by_window else None),))
+        picture = picture._replace(notes=(even_note(options.window if by_window else None), *picture.notes))
     return picture._replace(pixels=255 - picture.pixels) if options.invert else picture
 
 
@@ -229,7 +230,7 @@ def count_pixels(path: str | os.PathLike) -> int:
 
 
 def reader_of(path: str | os.PathLike) -> type[Reader]:
-    """The reader of a file by its suffix (the longest that fits), without one by what it begins with; else PNG's.
+    """The reader of a file by its suffix (the longest that fits), of another by what it begins with; else PNG's.
 
     Raises:
       ConfigError: two readers have registered for one suffix.
@@ -243,12 +244,8 @@ def reader_of(path: str | os.PathLike) -> type[Reader]:
 
 
 def name_by_content(path: str | os.PathLike) -> str | None:
-    """The name of the reader that knows a file without a suffix by its bytes, or None: scanners write such files.
-
-    An index of files (DICOMDIR) is no image.
-    """
-    name = os.path.basename(os.fspath(path))
-    if suffix_of(name, ()) or name.upper() == "DICOMDIR":
+    """The name of the reader that knows a file by its first bytes, or None; a DICOMDIR, an index, is no image."""
+    if os.path.basename(os.fspath(path)).upper() == "DICOMDIR" or not os.path.isfile(on_disk(path)):
         return None
     known = {reader_name: reader.magic for reader_name, reader in READERS.items() if hasattr(reader, "magic")}
     try:
@@ -257,6 +254,11 @@ def name_by_content(path: str | os.PathLike) -> str | None:
     except (OSError, InputError):
         return None
     return next((name for name, (offset, magic) in known.items() if start[offset:].startswith(magic)), None)
+
+
+def name_without_suffix(path: str | os.PathLike) -> str | None:
+    """`name_by_content` of a file without a suffix, as scanners write them; None for one that has any."""
+    return None if suffix_of(os.path.basename(os.fspath(path)), ()) else name_by_content(path)
 
 
 def _reader_names() -> dict[str, str]:

@@ -7,13 +7,12 @@ import numpy as np
 from ddim_jax.imageio.levels import JPEG_NOISE, LARGEST_LABEL, flat_places, histogram
 from ddim_jax.labels import IGNORED
 from ddim_jax.runtime.errors import DataError
-from ddim_jax.runtime.values import quantity
+from ddim_jax.runtime.values import NAMED_AT_MOST, quantity
 
 MOST_LABELS = 64
 """A lossless file with more different values is an image, not a label map."""
 _MOST_WITHOUT_NOISE = 10
 """With more, those near both ends of the range are what is left of a JPEG file that was saved again."""
-NAMED_AT_MOST = 10
 TO_SAY = " Say what they stand for: "
 """Stands in the message of an `UnnamedValuesError` between the facts and the fields of a training, its last words."""
 

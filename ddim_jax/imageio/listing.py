@@ -17,16 +17,15 @@ from pathlib import Path
 from absl import logging
 
 from ddim_jax.imageio.containers import files_inside
-from ddim_jax.imageio.images import image_suffixes, name_by_content, suffix_of
+from ddim_jax.imageio.images import image_suffixes, name_without_suffix, suffix_of
 from ddim_jax.runtime.errors import DataError
 from ddim_jax.runtime.once import say_once
-from ddim_jax.runtime.values import quantity
+from ddim_jax.runtime.values import first_names, quantity
 
 # What macOS adds to archives, and what the root of a disk has, which a user may not even read.
 _SYSTEM_FOLDERS = {"__MACOSX", "lost+found", "System Volume Information", "$RECYCLE.BIN"}
 IMAGE_FOLDERS = ("images", "image")
 MASK_FOLDERS = ("masks", "mask", "annotations", "annotation")
-_NAMED_AT_MOST = 10
 _NOTHING_THERE = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}
 
 
@@ -70,7 +69,7 @@ def iterate_images(path: str | os.PathLike, pass_over: Callable[[str], None] = l
         if is_image(file, suffixes, entry):
             return True
         if not file.name.startswith(".") and (entry is not None or (file.exists() and not file.is_dir())):
-            if not file.name.lower().endswith(suffixes) and file.is_file() and name_by_content(file):
+            if not file.name.lower().endswith(suffixes) and name_without_suffix(file):
                 return True
             others[kind_of(os.fspath(file))] += 1
             pass_over(os.fspath(file))
@@ -150,11 +149,10 @@ def walk(folder: Path, wanted: Callable[[Path, os.DirEntry], bool]) -> Iterator[
         else:
             yield place / name, True
     if left_out := searched.left_out:
-        named = ", ".join(left_out[:_NAMED_AT_MOST]) + (", ..." if len(left_out) > _NAMED_AT_MOST else "")
         say_once(
             logging.warning,
             f"{folder}: {quantity(len(left_out), 'link to a folder is', 'links to folders are')} not followed, leading "
-            f"into a folder that is searched already, or back up: {named}",
+            f"into a folder that is searched already, or back up: {first_names(left_out)}",
         )
 
 

@@ -13,7 +13,6 @@ from PIL import Image
 from ddim_jax.imageio.foregrounds import note
 from ddim_jax.imageio.label_maps import (
     MOST_LABELS,
-    NAMED_AT_MOST,
     LabelMapError,
     first_of,
     label_counts,
@@ -24,7 +23,7 @@ from ddim_jax.imageio.levels import JPEG_NOISE, SoftRange, mask_of_levels
 from ddim_jax.imageio.soft_masks import soft_range
 from ddim_jax.labels import Labels
 from ddim_jax.runtime.errors import DataError
-from ddim_jax.runtime.values import quantity
+from ddim_jax.runtime.values import NAMED_AT_MOST, quantity
 
 
 def mask_of_picture(picture: Image.Image, labels: Labels = Labels(), *, lossy: bool, name: str) -> np.ndarray:

@@ -12,15 +12,15 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ddim_jax.imageio.archives import open_binary
-from ddim_jax.imageio.dicom import library
+from ddim_jax.imageio.clinic import library
 from ddim_jax.imageio.images import AGAIN
 from ddim_jax.imageio.signatures import suffix_of_content, told_of
+from ddim_jax.imageio.stacks import ABOUT_EQUAL, remarks_on_sides
 from ddim_jax.runtime.errors import DataError
 
 _HEADER_BYTES = 2**20
 _MILLIMETRES = {1: 1000.0, 2: 1.0, 3: 0.001}
 _TIMES = (0, 8, 16, 24, 32, 40, 48)
-_ABOUT_EQUAL = 1.01  # spacings that differ by less are the same
 
 
 def is_packed(path: Path) -> bool:
@@ -79,7 +79,7 @@ def upright_axes(
     signs = orientations[:, 1]  # +1 towards right, front, head
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     thin = [axis for axis in range(3) if dims[axis] == 1]
-    widest = thin or [axis for axis in range(3) if spacing[axis] * _ABOUT_EQUAL >= spacing.max()]
+    widest = thin or [axis for axis in range(3) if spacing[axis] * ABOUT_EQUAL >= spacing.max()]
     slices = max(widest, key=lambda axis: int(orientations[axis, 0]))  # the height first
     rows = next(of_world[world] for world in (2, 1) if of_world[world] != slices)
     (columns,) = {0, 1, 2} - {slices, rows}
@@ -136,9 +136,7 @@ def remarks_of(header: Any, affine: np.ndarray, axes: tuple[int, int, int]) -> l
     remarks = []
     if not is_oriented(header):
         remarks.append("no orientation (sform and qform codes are 0; left and right are assumed)")
-    high, wide = np.linalg.norm(affine[:3], axis=0)[list(axes[1:])]
-    if max(high, wide) > _ABOUT_EQUAL * min(high, wide):
-        remarks.append(f"pixels not square ({high:g} high and {wide:g} wide; the network sees them square)")
+    remarks += remarks_on_sides(*np.linalg.norm(affine[:3], axis=0)[list(axes[1:])])
     if millimetres(header) is None:
         how = "if they are mm: img.header.set_xyzt_units('mm') in nibabel, and save it"
         remarks.append(f"no areas in mm2 (xyzt_units says no unit of lengths; {how})")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ddim_jax.imageio.archives import archive_of, size_of
-from ddim_jax.imageio.dicom import errors_naming, library
+from ddim_jax.imageio.clinic import errors_naming, library
 from ddim_jax.imageio.edges import edges_of
 from ddim_jax.imageio.grey import linear, robust_limits, window_of
 from ddim_jax.imageio.images import AGAIN, MAX_PIXELS, ReadOptions, log_notes
@@ -28,7 +28,7 @@ from ddim_jax.imageio.nifti_header import (
     upright_axes,
 )
 from ddim_jax.imageio.soft_masks import soft_range
-from ddim_jax.imageio.stacks import MAX_VOXELS
+from ddim_jax.imageio.stacks import MAX_VOXELS, Stack
 from ddim_jax.labels import Labels
 from ddim_jax.runtime.errors import DataError
 from ddim_jax.runtime.values import quantity
@@ -38,7 +38,7 @@ _ONE = """python -c "import nibabel; nibabel.load('FILE').slicer[..., 0].to_file
 _SAMPLED = 8  # slices whose values decide on black and white
 
 
-class NiftiStack:
+class NiftiStack(Stack):
     """See `ddim_jax.imageio.stacks.Stack`.
 
     Attributes:
@@ -229,8 +229,12 @@ class NiftiStack:
         if kind.kind not in "iuf" and not (kind.names and kind.names[0] == "R"):
             what = "complex numbers" if kind.kind == "c" else f"values of kind {kind}"
             raise DataError(f"{path}: holds {what}, expected real numbers or RGB; save it so, such as its magnitude.")
-        if self.shape[0] * self.shape[1] > MAX_PIXELS or math.prod(dims) > MAX_VOXELS or size > _MOST_BYTES:
-            raise DataError(f"{path}: {' x '.join(map(str, dims))} values of {kind} are too many; cut or shrink it.")
+        told, most = f"{path}: {' x '.join(map(str, dims))} values", f"{MAX_PIXELS} in a slice and {MAX_VOXELS} in all"
+        if self.shape[0] * self.shape[1] > MAX_PIXELS or math.prod(dims) > MAX_VOXELS:
+            raise DataError(f"{told} are too many, expected at most {most}; cut or shrink it.")
+        if size > _MOST_BYTES:
+            told, most = f"{told} of {kind} take {size / 2**20:.1f} MiB", f"{_MOST_BYTES // 2**20} MiB"
+            raise DataError(f"{told}, expected at most {most}; save it with fewer bytes a value, such as int16.")
         offset = int(self._header["vox_offset"])
         there = size_of(path)
         # A stream cannot be packed to less than a thousandth.
@@ -286,9 +290,8 @@ class NiftiStack:
         with self._lock:
             limits = self._limits
         if limits is None:
-            values = self._upright_values()
             chosen = np.unique(np.linspace(0, self.count - 1, _SAMPLED).astype(int))
-            limits = robust_limits(self._scaled(values[chosen]))
+            limits = robust_limits(self._scaled(self._upright_values()[chosen]))
             with self._lock:
                 self._limits = limits
         return limits

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ddim_jax.imageio import dicom
+from ddim_jax.imageio.clinic import errors_naming
 from ddim_jax.imageio.dicom_frames import read_frame
 from ddim_jax.imageio.dicom_geometry import orientation, pixel_spacing, position
 from ddim_jax.imageio.images import AGAIN
@@ -51,7 +52,7 @@ def read_segments(
         overlap without `data.multilabel`; or it is of other images.
       LabelMapError: several segments, and nothing says which are foreground.
     """
-    with dicom.errors_naming(path):
+    with errors_naming(path):
         kind = str(header.SegmentationType)
         if kind not in ("BINARY", "LABELMAP"):
             raise DataError(f"{path}: holds probabilities ({kind}), expected masks (BINARY or LABELMAP).")

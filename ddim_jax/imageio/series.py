@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ddim_jax.imageio import dicom, dicom_shown
+from ddim_jax.imageio.clinic import errors_naming
 from ddim_jax.imageio.dicom_geometry import (
     aspect,
     edges,
@@ -25,7 +26,7 @@ from ddim_jax.imageio.dicom_grouping import OwnScale, own_scale
 from ddim_jax.imageio.dicom_order import SAME_PLACE, drop_damaged, in_order, without_copies
 from ddim_jax.imageio.grey import window_of
 from ddim_jax.imageio.images import ReadOptions
-from ddim_jax.imageio.stacks import MAX_VOXELS
+from ddim_jax.imageio.stacks import MAX_VOXELS, Stack
 from ddim_jax.runtime.errors import DataError
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Slice(NamedTuple):
     frame: int
 
 
-class DicomStack:
+class DicomStack(Stack):
     """See `ddim_jax.imageio.stacks.Stack`; `slices` has the header of each.
 
     Files are sorted by their position along the normal of the slices, frames stay in the order of their file. Where the
@@ -64,7 +65,7 @@ class DicomStack:
             files, headers = in_order(files, headers, self.remarks)
         self.files = tuple(files)
         self.count = sum(dicom.frames(header) for header in headers)
-        with dicom.errors_naming(files[0]):
+        with errors_naming(files[0]):
             self.shape = (int(headers[0].Rows), int(headers[0].Columns))
         if (self.count * self.shape[0] * self.shape[1] > MAX_VOXELS and self.count > 1) or self.count > _MAX_SLICES:
             raise DataError(
@@ -80,7 +81,7 @@ class DicomStack:
         self._shared: tuple[float, float, str] | None = None
         if self.count > 1:
             self._share_window()
-        with dicom.errors_naming(files[0]):
+        with errors_naming(files[0]):
             self.remarks += length_remarks(headers[0])
 
     def read(self, index: int) -> np.ndarray:
@@ -92,7 +93,7 @@ class DicomStack:
     def _share_window(self) -> None:
         # Frames differ where their file says something of each; a file may speak of a hundred thousand.
         parts = [part for part in self.slices if part.frame == 0 or "PerFrameFunctionalGroupsSequence" in part.header]
-        with dicom.errors_naming(self.files[0]):
+        with errors_naming(self.files[0]):
             windows = [dicom_shown.own_window(*part) for part in parts]
         if not dicom_shown.differ(windows):
             return
@@ -127,34 +128,29 @@ class DicomStack:
         """True where the smallest value is shown white, as of MONOCHROME1."""
         return dicom.white_is_low(self.slices[0].header)
 
-    def pixel_area(self, index: int) -> float | None:
-        """Square millimetres of a pixel of slice `index`; None where the file does not say."""
-        spacing = self.pixel_mm(index)
-        return None if spacing is None else spacing[0] * spacing[1]
-
     def pixel_mm(self, index: int) -> tuple[float, float] | None:
         """Millimetres from row to row and from column to column of slice `index`; None where the file does not say."""
         path, header, frame = self.slices[index]
-        with dicom.errors_naming(path):
+        with errors_naming(path):
             spacing = lengths(header, frame)
         return None if spacing is None else (spacing[0], spacing[1])
 
     def aspect(self, index: int) -> float | None:
         """The height of a pixel of slice `index` divided by its width; None where the file does not say."""
         path, header, frame = self.slices[index]
-        with dicom.errors_naming(path):
+        with errors_naming(path):
             return aspect(header, frame)
 
     @property
     def area_at(self) -> str | None:
         """ "detector" where lengths are those of a projection's detector, which are larger than the patient's."""
-        with dicom.errors_naming(self.files[0]):
+        with errors_naming(self.files[0]):
             return "detector" if is_at_detector(self.slices[0].header) else None
 
     @property
     def lies_in_space(self) -> bool:
         """True where each slice has a place of its own; frames of a cine loop have none, or share them."""
-        with dicom.errors_naming(self.files[0]):
+        with errors_naming(self.files[0]):
             places = [position(part.header, part.frame) for part in self.slices]
             if any(place is None for place in places):
                 return False
@@ -174,7 +170,7 @@ class DicomStack:
     def patient(self) -> str:
         """The PatientID; "" where there is none."""
         path, header, _ = self.slices[0]
-        with dicom.errors_naming(path):
+        with errors_naming(path):
             return str(header.get("PatientID") or "").strip()
 
     @property
@@ -186,7 +182,7 @@ class DicomStack:
     def edges(self, index: int) -> dict[str, str] | None:
         """See `ddim_jax.imageio.stacks.Stack`."""
         path, header, frame = self.slices[index]
-        with dicom.errors_naming(path):
+        with errors_naming(path):
             return edges(header, frame)
 
     def notes(self, index: int) -> tuple[str, ...]:
@@ -201,7 +197,7 @@ class DicomStack:
         """Black and white of a slice: the same for all, from some of them; None where anything else decides."""
         if self.count == 1 or self._options.window is not None or self._shared is not None:
             return None
-        with dicom.errors_naming(path):
+        with errors_naming(path):
             if dicom_shown.says_its_range(path, header):
                 return None
         if self._limits is None:
@@ -218,14 +214,19 @@ def affine(stack: DicomStack) -> np.ndarray:
       DataError: a slice has no place, they share it or lie at uneven distances, or differ in orientation or spacing.
     """
     path, header, frame = stack.slices[0]
-    with dicom.errors_naming(path):
+    with errors_naming(path):
         directions = orientation(header, frame)
         places = [position(part.header, part.frame) for part in stack.slices]
         spacing = pixel_spacing(header, frame)
-        if directions is None or spacing is None or any(place is None for place in places):
+        needed = {
+            "position (ImagePositionPatient)": not any(place is None for place in places),
+            "orientation (ImageOrientationPatient)": directions is not None,
+            "spacing (PixelSpacing)": spacing is not None,
+        }
+        if missing := [name for name, is_there in needed.items() if not is_there]:
             raise DataError(
-                f"{path}: has no position, orientation or spacing in the patient; expected them for NIfTI, whose "
-                "voxels lie in space. Save masks as PNG or DICOM-SEG."
+                f"{path}: has no {' and no '.join(missing)}; expected it for NIfTI, whose voxels lie in the patient. "
+                "Save masks as PNG or DICOM-SEG."
             )
         for part in stack.slices:  # frames of one file may have their own
             turned, apart = orientation(part.header, part.frame), pixel_spacing(part.header, part.frame)

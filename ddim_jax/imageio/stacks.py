@@ -4,35 +4,54 @@ import functools
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ddim_jax.imageio.archives import on_disk
 from ddim_jax.imageio.images import Picture, ReadOptions, count_pixels, read_image, read_mask, reader_of
 from ddim_jax.labels import Labels
-from ddim_jax.runtime.errors import DataError, InputError
+from ddim_jax.runtime.errors import ConfigError, DataError, InputError
+from ddim_jax.runtime.values import first_names
 
 MAX_VOXELS = 2**28
 """A source with more in all is refused by its headers: 1024 slices of 512 x 512."""
 
 FILES_KEPT = 2**16
 """Files whose facts are kept: a data set is looked through several times, for each of its splits."""
-_NAMED_AT_MOST = 10
+ABOUT_EQUAL = 1.01
+"""Sides of pixels that differ by less are the same."""
 
 
-class Stack(Protocol):
-    """An opened source: `count` images of one size, decoded one at a time.
+class Stack:
+    """An opened source: `count` images of one size, decoded one at a time. Stacks of all formats inherit from it.
+
+    What a file does not say is None, which is what stands here.
 
     Attributes:
       files: what it was read from, in the order of the slices where each has its own.
       count: number of slices, >= 1.
       shape: (H, W) of each.
+      remarks: notes on all slices, as `ddim_jax.imageio.images.Picture` has them; may grow while they are read and
+        written.
+      white_is_low: True where the smallest value is shown white.
+      area_at: "detector" where lengths are those of a projection, which are larger than the patient's.
+      lies_in_space: True where each slice has a place of its own; False where they are frames in time, whose areas in
+        square millimetres are not added.
+      voxel_mm3: cubic millimetres of a voxel where several slices are at even distances.
+      patient, own_scale: those of `FileFacts`.
     """
 
     files: tuple[Path, ...]
     count: int
     shape: tuple[int, int]
+    remarks: Sequence[str] = ()
+    white_is_low: bool = False
+    area_at: str | None = None
+    lies_in_space: bool | None = None
+    voxel_mm3: float | None = None
+    patient: str = ""
+    own_scale: Any = None
 
     def read(self, index: int) -> np.ndarray:
         """Slice `index` from 0, uint8 [H, W, 3]; called from several threads.
@@ -40,22 +59,37 @@ class Stack(Protocol):
         Raises:
           DataError: it cannot be decoded; the message names the file.
         """
+        raise NotImplementedError
+
+    def notes(self, index: int) -> tuple[str, ...]:
+        """Returns notes on how slice `index` is read, as `remarks`."""
+        return ()
+
+    def window(self, index: int) -> tuple[float, float] | None:
+        """The centre and width that slice `index` is shown with; a stack that says it has `with_window`."""
+        return None
+
+    def with_window(self, window: tuple[float, float]) -> "Stack":
+        """The same source, shown with that centre and width."""
+        raise NotImplementedError
+
+    def pixel_mm(self, index: int) -> tuple[float, float] | None:
+        """Millimetres from row to row and from column to column of slice `index`."""
+        return None
 
     def pixel_area(self, index: int) -> float | None:
-        """The area of a pixel of slice `index` in square millimetres; None where the file does not say.
+        """Square millimetres of a pixel of slice `index`."""
+        sides = self.pixel_mm(index)
+        return None if sides is None else sides[0] * sides[1]
 
-        A stack without this method never knows.
-        """
+    def aspect(self, index: int) -> float | None:
+        """The height of a pixel of slice `index` divided by its width, which a file may say without millimetres."""
+        sides = self.pixel_mm(index)
+        return None if sides is None else sides[0] / sides[1]
 
-    # One that has more to say of a slice has more, each None where the file does not say: `notes(index)`, as
-    # `ddim_jax.imageio.images.Picture` has them; `window(index)`, the centre and width that it is shown with;
-    # `pixel_mm(index)`, millimetres from row to row and from column to column; `aspect(index)`, the height of a pixel
-    # divided by its width, for files that do not say millimetres; and `edges(index)`, the letters at its "top",
-    # "right", "bottom" and "left" (`ddim_jax.imageio.edges`). `white_is_low` is True where the smallest value is
-    # shown white, `area_at` "detector" where lengths are those of a projection, `lies_in_space` True where each slice
-    # has a place of its own and False where they are frames in time, whose areas in square millimetres are not added,
-    # `voxel_mm3` the cubic millimetres of a voxel where slices are at even distances, and `remarks` a list of notes on
-    # all slices, which may grow while they are read and written. `patient` and `own_scale` are those of `FileFacts`.
+    def edges(self, index: int) -> dict[str, str] | None:
+        """The letters at the "top", "right", "bottom" and "left" of slice `index` (`ddim_jax.imageio.edges`)."""
+        return None
 
 
 class FileFacts(NamedTuple):
@@ -75,7 +109,7 @@ class FileFacts(NamedTuple):
     own_scale: Any = None
 
 
-class _OnePicture:
+class _OnePicture(Stack):
     """A file of one image as a stack."""
 
     count = 1
@@ -94,16 +128,19 @@ def open_stack(files: Sequence[str | os.PathLike], options: ReadOptions = ReadOp
 
     Raises:
       DataError: a file cannot be read, the files do not belong together, or there are more than `MAX_VOXELS`.
+      ConfigError: the reader gives something else than a `Stack`.
     """
     paths = tuple(Path(file) for file in files)
-    opener = getattr(reader_of(paths[0]), "open_stack", None)
-    return _OnePicture(paths[0], options) if opener is None else opener(paths, options)
-
-
-def notes_of_slice(stack: Stack, index: int) -> tuple[str, ...]:
-    """Returns notes for the user on how slice `index` is read, as `ddim_jax.imageio.images.Picture` has them."""
-    tell = getattr(stack, "notes", None)
-    return () if tell is None else tell(index)
+    reader = reader_of(paths[0])
+    if not hasattr(reader, "open_stack"):
+        return _OnePicture(paths[0], options)
+    found = reader.open_stack(paths, options)
+    if not isinstance(found, Stack):
+        raise ConfigError(
+            f"open_stack of the reader {reader.__name__} gives {type(found).__name__}; expected a class that inherits "
+            "from ddim_jax.imageio.stacks.Stack"
+        )
+    return found
 
 
 def count_slices(path: str | os.PathLike) -> int:
@@ -124,7 +161,7 @@ def file_facts(path: str | os.PathLike) -> FileFacts:
 def _facts(path: str, state: tuple[int, int]) -> FileFacts:
     stack = open_stack([path])
     pixels = stack.shape[0] * stack.shape[1]
-    return FileFacts(stack.count, pixels, getattr(stack, "patient", ""), getattr(stack, "own_scale", None))
+    return FileFacts(stack.count, pixels, stack.patient, stack.own_scale)
 
 
 def read_slice(
@@ -142,10 +179,9 @@ def read_slice(
         if read is None:
             raise DataError(f"{mask}: is one image, {image} has {stack.count} slices; expected NIfTI or DICOM-SEG.")
         found.append(read(mask, stack, index, labels))
-    pixels, spacing = stack.read(index), getattr(stack, "pixel_mm", None)
-    pixel_mm = None if spacing is None else spacing(index)
+    pixels = stack.read(index)
     pixels = 255 - pixels if options.invert else pixels
-    return Picture(pixels, None, notes_of_slice(stack, index), pixel_mm=pixel_mm), found
+    return Picture(pixels, None, stack.notes(index), pixel_mm=stack.pixel_mm(index)), found
 
 
 def read_mask_of(image: str | os.PathLike, mask: str | os.PathLike, labels: Labels) -> np.ndarray:
@@ -197,13 +233,19 @@ def refuse_sources_without(hook: str, kind: str, sources: Sequence[Path], needs:
     """
     others = [source for source in sources if not hasattr(reader_of(source), hook)]
     if others:
-        named = ", ".join(map(str, others[:_NAMED_AT_MOST])) + (", ..." if len(others) > _NAMED_AT_MOST else "")
         raise InputError(
-            f"--save {kind} {needs}, and {len(others)} of {len(sources)} inputs {lack}: {named}. Give them in a call "
-            f"of their own, with another --output and without {kind}"
+            f"--save {kind} {needs}, and {len(others)} of {len(sources)} inputs {lack}: {first_names(others)}. Give "
+            f"them in a call of their own, with another --output and without {kind}"
         )
 
 
 def may_be_stack(path: str | os.PathLike) -> bool:
     """True if a file of this name may hold several images."""
     return hasattr(reader_of(path), "open_stack")
+
+
+def remarks_on_sides(height: float, width: float, unit: str = "") -> list[str]:
+    """A remark on a file whose pixels are not square; [] for others."""
+    if max(height, width) <= ABOUT_EQUAL * min(height, width):
+        return []
+    return [f"pixels not square ({height:g} high and {width:g}{unit} wide; the network sees them square)"]

@@ -15,6 +15,7 @@ from ddim_jax.runtime.errors import InputError
 
 SETTINGS = "settings.json"
 PROCESSES = ".processes.json"
+_DIGESTS = ("calibration", "unlikeness")
 
 
 def check_regular(paths: Iterable[Path]) -> None:
@@ -51,11 +52,16 @@ def agree_on_settings(path: Path, settings: Mapping[str, Any], records: Sequence
         raise InputError(f"{path} cannot be read ({error}); use an empty output folder") from error
     if not isinstance(there, dict):
         raise InputError(f"{path} holds no settings; use an empty output folder")
-    differences = [
-        f"{name} is {there.get(name)} there and {settings.get(name)} now"
+    differing = [
+        name
         for name in sorted(there.keys() | settings.keys())
         if name not in ("checkpoint", "surroundings") and there.get(name) != settings.get(name)
     ]
+    differences = [
+        f"{name} is {there.get(name)} there and {settings.get(name)} now" for name in differing if name not in _DIGESTS
+    ]
+    # With other options there is another calibration, or none: that is said where nothing else differs.
+    differences = differences or [_made(name, there.get(name), settings.get(name)) for name in differing]
     if differences:
         if there.get("weights") != settings.get("weights"):
             differences.append(f"made with {there.get('checkpoint')}, now {settings['checkpoint']}")
@@ -63,6 +69,13 @@ def agree_on_settings(path: Path, settings: Mapping[str, Any], records: Sequence
             f"{path.parent} holds results of other settings: {'; '.join(differences)}. Use another output folder"
         )
     warn_if_changed(there.get("surroundings"), os.fspath(path.parent), settings.get("surroundings", {}))
+
+
+def _made(name: str, there: str | None, now: str | None) -> str:
+    """The difference of two digests in words."""
+    if there is not None and now is not None:
+        return f"{name} was made anew"
+    return f"{name} is {'not made' if there is None else 'made'} there and {'not made' if now is None else 'made'} now"
 
 
 def agree_on_work(path: Path, work: Mapping[str, Any], process: Process, alone: bool) -> None:

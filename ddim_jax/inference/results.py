@@ -1,26 +1,25 @@
 """From the samples of an image to its result files and its record in the index."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ddim_jax.imageio.images import Picture
-from ddim_jax.imageio.writers import Context, blaming, declared
+from ddim_jax.imageio.writers import Outputs, need_hypotheses, writing
 from ddim_jax.inference.file_state import FileState
 from ddim_jax.inference.index import Index, with_segments
 from ddim_jax.inference.jobs import Job
 from ddim_jax.inference.reading import Loaded, are_readable
 from ddim_jax.inference.records import common, is_too_long, name_too_long, not_made, record_fields
-from ddim_jax.inference.segmentation import Segmentation, fuse
+from ddim_jax.inference.segmentation import Segmentation
 from ddim_jax.inference.segmenter import Segmenter
 from ddim_jax.inference.slice_folders import remove_result, result_size
 from ddim_jax.inference.sliced_image import summed
 from ddim_jax.inference.work import SegmentationPlan
 from ddim_jax.registry import WRITERS
-from ddim_jax.runtime.atomic import atomic_path
 from ddim_jax.runtime.errors import DataError
 
 
@@ -66,14 +65,14 @@ class Results:
             began = time.monotonic()
             image = loaded.picture.pixels
             kinds, _ = self._fitting(loaded.job, source.count)
-            result = self._fuse(samples, image, kinds)
+            result = self._result(samples, image, kinds)
             try:
-                facts = record_fields(image, result, self._work.context.labels, source.pixel_area(loaded.slice)) | {
-                    "seconds": loaded.seconds + device_seconds
-                }
+                area = source.stack.pixel_area(loaded.slice)
+                facts = record_fields(image, result, self._work.context.labels, area)
+                facts["seconds"] = loaded.seconds + device_seconds
                 if source.count == 1:
                     self._claim(loaded.job, kinds)
-                source.add(loaded.slice, image, result, facts, kinds, self._work.output_dir, self._work.context)
+                source.add(loaded.slice, image, result, facts, self._outputs(kinds))
                 facts["seconds"] += time.monotonic() - began
             except DataError as error:
                 source.reason = str(error)
@@ -87,7 +86,7 @@ class Results:
             if source.reason is None and not source.out_of_memory:
                 if source.count > 1:
                     self._claim(job, kinds, source.count)
-                facts = source.complete(kinds, self._work.output_dir, self._work.context)
+                facts = source.complete(self._outputs(kinds))
                 if source.unavailable and not are_readable(job, loaded.state):  # it may be away for a while alone
                     source.reason = next(iter(source.unavailable.values()))
         except MemoryError:
@@ -102,7 +101,7 @@ class Results:
             return self.failed(loaded._replace(reason=source.reason))
         if source.out_of_memory:
             return None
-        whole = summed(facts, source.lies_in_space, source.voxel_mm3)
+        whole = summed(facts, source.stack.lies_in_space, source.stack.voxel_mm3)
         record = common(loaded) | whole | ({"notes": source.notes} if source.notes else {})
         for kind in source.unavailable:  # what an earlier state of the source gave
             remove_result(self._work.output_dir / job.output(kind, source.count), WRITERS.get(kind).suffix)
@@ -138,9 +137,9 @@ class Results:
         kinds, too_long = self._fitting(job, 1)
         began = time.monotonic()
         image = picture.pixels
-        result = self._fuse(samples, image, kinds)
+        result = self._result(samples, image, kinds)
         self._claim(job, kinds)
-        write_outputs(job, self._work.output_dir, image, result, kinds, self._work.context)
+        write_outputs(job, image, result, self._outputs(kinds))
         record = common(loaded)
         facts = record_fields(image, result, self._work.context.labels)
         written = self._written(job, kinds)
@@ -163,11 +162,12 @@ class Results:
         sizes = [result_size(self._work.output_dir / job.output(kind, slices)) for kind in kinds]
         return {"outputs": kinds, "output_bytes": sizes}
 
-    def _fuse(self, samples: np.ndarray, image: np.ndarray, kinds: Iterable[str]) -> Segmentation:
-        hypotheses = any(declared(WRITERS.get(kind), "needs_hypotheses") for kind in kinds)
+    def _result(self, samples: np.ndarray, image: np.ndarray, kinds: Iterable[str]) -> Segmentation:
         how = self._work.context
-        result = fuse(samples, image.shape[:2], how.options, how.labels, how.calibration, hypotheses)
-        return result.judged(self._segmenter.unlikeness(image))
+        return self._segmenter.result(samples, image, how.options, how.calibration, need_hypotheses(kinds))
+
+    def _outputs(self, kinds: Sequence[str]) -> Outputs:
+        return Outputs(kinds, self._work.output_dir, self._work.context)
 
     def _claim(self, job: Job, kinds: Iterable[str], slices: int = 1) -> None:
         """Writes down that these results are about to be written; a folder of slices gives way to a file, or that."""
@@ -183,17 +183,8 @@ class Results:
             remove_result(path, WRITERS.get(kind).suffix)
 
 
-def write_outputs(
-    job: Job,
-    output_dir: Path,
-    image: np.ndarray,
-    result: Segmentation,
-    kinds: Iterable[str],
-    context: Context,
-) -> None:
-    """Writes the results of one image, each file atomically; `kinds` are names in `WRITERS`."""
-    for kind in kinds:
-        writer = WRITERS.get(kind)()
-        path = output_dir / job.output(kind)
-        with atomic_path(path, suffix=writer.suffix) as temporary, blaming(kind, temporary, job.source):
-            writer.write(temporary, result, image, Path(job.source), context)
+def write_outputs(job: Job, image: np.ndarray, result: Segmentation, outputs: Outputs) -> None:
+    """Writes the results of one image, each file atomically."""
+    for kind in outputs.kinds:
+        with writing(kind, outputs.folder / job.output(kind), job.source) as (writer, path):
+            writer.write(path, result, image, Path(job.source), outputs.context)

@@ -127,8 +127,7 @@ class Segmenter(DeviceSampler):
           **given: `programs` and `require_sha256` of `load`.
 
         Raises:
-          CheckpointError: there is no such name or file, the file is damaged, no file of packed weights or of a later
-            format, or the name is that of a local path as well.
+          CheckpointError: as `load`; or there is no such name, or it is that of a local path as well.
         """
         return cls.load(name, **given)
 
@@ -237,11 +236,21 @@ class Segmenter(DeviceSampler):
         single = not isinstance(images, list | tuple)
         rgb = [as_rgb(image) for image in ([images] if single else images)]  # all are checked before any work
         calibration, _ = self.calibration(options)
-        results = [
-            fuse(samples, image.shape[:2], options, self.labels, calibration).judged(self.unlikeness(image))
-            for image, samples in zip(rgb, self.sample_each(rgb, options, batch_size), strict=True)
-        ]
+        drawn = zip(rgb, self.sample_each(rgb, options, batch_size), strict=True)
+        results = [self.result(samples, image, options, calibration) for image, samples in drawn]
         return results[0] if single else results
+
+    def result(
+        self,
+        samples: np.ndarray,
+        image: np.ndarray,
+        options: SamplingOptions,
+        calibration: Calibrated | None,
+        hypotheses: bool = False,
+    ) -> Segmentation:
+        """The result of an image [H, W, 3], with its unlikeness; the other arguments are those of `fuse`."""
+        found = fuse(samples, image.shape[:2], options, self.labels, calibration, hypotheses)
+        return found.judged(self.unlikeness(image))
 
     def hypotheses(
         self, image: np.ndarray, options: SamplingOptions | None = None, **given: Any

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from ddim_jax.imageio.images import Picture, ReadOptions, even_note, is_even, note_parts
-from ddim_jax.imageio.stacks import MAX_VOXELS, Stack, notes_of_slice, open_stack
-from ddim_jax.imageio.writers import Context, blaming
+from ddim_jax.imageio.stacks import MAX_VOXELS, Stack, open_stack
+from ddim_jax.imageio.writers import Outputs, blaming, writing
 from ddim_jax.inference.jobs import Job, slice_name
 from ddim_jax.inference.segmentation import Segmentation
 from ddim_jax.inference.slice_folders import holds_only_slices, remove_result
 from ddim_jax.registry import WRITERS
-from ddim_jax.runtime.atomic import atomic_path, errors_naming, flush_file, flush_folder
+from ddim_jax.runtime.atomic import errors_naming, flush_file, flush_folder
 from ddim_jax.runtime.errors import DataError
 
 
@@ -33,6 +33,7 @@ class SlicedImage:
       options: how to read.
 
     Attributes:
+      stack: the opened source.
       count: number of slices.
       pixels: of one slice.
       reason: what went wrong with a slice; the source has failed then.
@@ -45,9 +46,9 @@ class SlicedImage:
     def __init__(self, job: Job, options: ReadOptions):
         self.job = job
         self._options = options
-        self._stack: Stack = open_stack(job.files, options)
-        self.count = self._stack.count
-        self.pixels = self._stack.shape[0] * self._stack.shape[1]
+        self.stack: Stack = open_stack(job.files, options)
+        self.count = self.stack.count
+        self.pixels = self.stack.shape[0] * self.stack.shape[1]
         self.reason: str | None = None
         self.unavailable: dict[str, str] = {}
         self.out_of_memory = False
@@ -66,10 +67,10 @@ class SlicedImage:
         """
         if self.reason is not None:
             raise DataError(self.reason)
-        pixels = self._stack.read(index)
-        given = None if self._options.window is None else self.window(index)
+        pixels = self.stack.read(index)
+        given = None if self._options.window is None else self.stack.window(index)
         even = (even_note(given),) if is_even(pixels) else ()
-        notes = (*even, *notes_of_slice(self._stack, index))
+        notes = (*even, *self.stack.notes(index))
         with self._lock:
             self._notes |= {index: notes} if notes else {}
         return Picture(255 - pixels if self._options.invert else pixels)
@@ -78,7 +79,7 @@ class SlicedImage:
     def notes(self) -> tuple[str, ...]:
         """Remarks on the slices that were read, and on all, as `Picture.notes`."""
         notes = [note for _, of_slice in sorted(self._notes.items()) for note in of_slice]
-        whole = tuple(getattr(self._stack, "remarks", ()))
+        whole = tuple(self.stack.remarks)
         if self.count == 1:
             return *notes, *whole
         kinds: dict[str, list[str]] = {}
@@ -86,68 +87,21 @@ class SlicedImage:
             kinds.setdefault(kind, []).append(details)
         return *(f"{kind} ({len(all_)} of {self.count} slices; {all_[0]})" for kind, all_ in kinds.items()), *whole
 
-    def pixel_area(self, index: int) -> float | None:
-        """The area of a pixel of slice `index` in square millimetres; None where the source does not say."""
-        return self._told("pixel_area", index)
-
-    def pixel_mm(self, index: int) -> tuple[float, float] | None:
-        """Millimetres from row to row and from column to column of slice `index`; None as `pixel_area`."""
-        return self._told("pixel_mm", index)
-
-    def aspect(self, index: int) -> float | None:
-        """The height of a pixel of slice `index` divided by its width; None where the source says neither."""
-        sides = self.pixel_mm(index)
-        return self._told("aspect", index) if sides is None else sides[0] / sides[1]
-
-    def edges(self, index: int) -> dict[str, str] | None:
-        """The letters at the edges of slice `index`, as `ddim_jax.imageio.edges` has them; None as `pixel_area`."""
-        return self._told("edges", index)
-
-    def window(self, index: int) -> tuple[float, float] | None:
-        """The centre and width that slice `index` is shown with; None where there is no such thing."""
-        return self._told("window", index)
-
     @property
     def is_inverted(self) -> bool:
         """True if larger values are shown darker."""
-        return getattr(self._stack, "white_is_low", False) != self._options.invert
-
-    @property
-    def area_at(self) -> str | None:
-        """ "detector" where lengths are those of a projection's detector; else None."""
-        return getattr(self._stack, "area_at", None)
-
-    @property
-    def lies_in_space(self) -> bool | None:
-        """True where each slice has a place of its own, False of frames in time; None where the source does not say."""
-        return getattr(self._stack, "lies_in_space", None)
-
-    @property
-    def voxel_mm3(self) -> float | None:
-        """Cubic millimetres of a voxel, of several slices at even distances; else None."""
-        return getattr(self._stack, "voxel_mm3", None)
-
-    def _told(self, what: str, index: int) -> Any:
-        tell = getattr(self._stack, what, None)
-        return None if tell is None else tell(index)
+        return self.stack.white_is_low != self._options.invert
 
     def place(self, index: int) -> tuple[Path, int]:
         """The file of slice `index`, and its number in that file."""
-        of_each = len(self._stack.files) == self.count
-        return self._stack.files[index if of_each else 0], 0 if of_each else index
+        of_each = len(self.stack.files) == self.count
+        return self.stack.files[index if of_each else 0], 0 if of_each else index
 
     def add(
-        self,
-        index: int,
-        image: np.ndarray,
-        result: Segmentation,
-        facts: Mapping[str, Any],
-        kinds: Sequence[str],
-        output_dir: Path,
-        context: Context,
+        self, index: int, image: np.ndarray, result: Segmentation, facts: Mapping[str, Any], outputs: Outputs
     ) -> None:
         """Takes the result of a slice and writes what there is of each slice; called from several threads."""
-        writers = {kind: WRITERS.get(kind) for kind in kinds}
+        writers = {kind: WRITERS.get(kind) for kind in outputs.kinds}
         whole = [kind for kind, writer in writers.items() if writes_whole(writer)]
         with self._lock:
             if whole and self._masks is None:
@@ -161,7 +115,7 @@ class SlicedImage:
                         self._probability = np.zeros(shape, np.float32)
             for kind, writer in writers.items():
                 if not writes_whole(writer) and self.count > 1 and kind not in self._folders:
-                    target = output_dir / self.job.output(kind, self.count)
+                    target = outputs.folder / self.job.output(kind, self.count)
                     target.parent.mkdir(parents=True, exist_ok=True)
                     self._folders[kind] = target.parent / f".{uuid.uuid4().hex}.partial.slices"
                     self._folders[kind].mkdir()
@@ -176,14 +130,13 @@ class SlicedImage:
             with self._unless_unavailable(kind):
                 if self.count > 1:
                     path = self._folders[kind] / f"{slice_name(index, self.count)}{writer.suffix}"
-                    with errors_naming(output_dir / self.job.output(kind, self.count)):
+                    with errors_naming(outputs.folder / self.job.output(kind, self.count)):
                         with blaming(kind, path, file):
-                            writer().write(path, result, image, file, context._replace(slice=index))
+                            writer().write(path, result, image, file, outputs.context._replace(slice=index))
                         flush_file(path)
                 else:
-                    path = output_dir / self.job.output(kind)
-                    with atomic_path(path, suffix=writer.suffix) as temporary, blaming(kind, temporary, file):
-                        writer().write(temporary, result, image, file, context)
+                    with writing(kind, outputs.folder / self.job.output(kind), file) as (made, path):
+                        made.write(path, result, image, file, outputs.context)
         self._facts[index] = facts
 
     @contextlib.contextmanager
@@ -195,7 +148,7 @@ class SlicedImage:
             with self._lock:
                 self.unavailable.setdefault(kind, str(error))
 
-    def complete(self, kinds: Sequence[str], output_dir: Path, context: Context) -> list[Mapping[str, Any]]:
+    def complete(self, outputs: Outputs) -> list[Mapping[str, Any]]:
         """Writes the results of the whole source, gives all their names, and returns the facts of the slices.
 
         Those that it lacks something for are in `unavailable` then.
@@ -203,20 +156,15 @@ class SlicedImage:
         Raises:
           DataError: files of others are in the place of results.
         """
-        for kind in kinds:
-            writer = WRITERS.get(kind)
-            if writes_whole(writer) and kind not in self.unavailable:
-                path = output_dir / self.job.output(kind)
-                with (
-                    self._unless_unavailable(kind),
-                    atomic_path(path, suffix=writer.suffix) as temporary,
-                    blaming(kind, temporary, self.job.source),
-                ):
-                    writer().write_stack(temporary, self._masks, self._probability, self._stack, context)
+        for kind in outputs.kinds:
+            if writes_whole(WRITERS.get(kind)) and kind not in self.unavailable:
+                target = outputs.folder / self.job.output(kind)
+                with self._unless_unavailable(kind), writing(kind, target, self.job.source) as (made, path):
+                    made.write_stack(path, self._masks, self._probability, self.stack, outputs.context)
         for kind in self.unavailable.keys() & self._folders.keys():
             shutil.rmtree(self._folders.pop(kind), ignore_errors=True)
         for kind, folder in self._folders.items():
-            target = output_dir / self.job.output(kind, self.count)
+            target = outputs.folder / self.job.output(kind, self.count)
             suffix = WRITERS.get(kind).suffix
             if target.is_dir() and not holds_only_slices(target, suffix):
                 raise DataError(

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import jax
 from absl import logging
 
-from ddim_jax.imageio.dicom import library
-from ddim_jax.imageio.writers import Context, declared
+from ddim_jax.imageio.clinic import library
+from ddim_jax.imageio.writers import Context, need_hypotheses
 from ddim_jax.inference.flagging import check_share
 from ddim_jax.inference.hypotheses import why_no_opinions
 from ddim_jax.inference.index import Index, check_locks
@@ -84,8 +84,7 @@ def plan_work(
     output_dir = local_path(output_dir, "output")
     options = segmenter.options(options, **given)
     kinds = check_kinds(save)
-    needing = any(declared(WRITERS.get(kind), "needs_hypotheses") for kind in kinds)
-    if needing and (why := why_no_opinions(segmenter.config, segmenter.training_data, options)):
+    if need_hypotheses(kinds) and (why := why_no_opinions(segmenter.config, segmenter.training_data, options)):
         logging.warning("hypotheses: expect one mask and noise, not opinions: %s", why)
     if flag_uncertain is not None:
         check_share(flag_uncertain)
@@ -170,7 +169,7 @@ def _check_libraries(jobs: Sequence[Job]) -> None:
     """Asks for the libraries of all formats now: the first file that needs one may come after hours of others.
 
     Raises:
-      InputError: as `ddim_jax.imageio.dicom.library`.
+      InputError: as `ddim_jax.imageio.clinic.library`.
     """
     for reader, package in (("nifti", "nibabel"), ("dicom", "pydicom")):
         if any(job.files[0].lower().endswith(READERS.get(reader).suffixes) for job in jobs):

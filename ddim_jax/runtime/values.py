@@ -1,7 +1,11 @@
 """Values that a user gives: checks of numbers, of which True is none, although Python says it is 1; lists; counts."""
 
 import ast
+from collections.abc import Sequence
 from numbers import Integral, Real
+
+NAMED_AT_MOST = 10
+"""Names that a message lists."""
 
 
 def is_whole(value: object, low: int) -> bool:
@@ -45,3 +49,8 @@ def check_names(text: str) -> None:
 def quantity(number: int, one: str, several: str | None = None) -> str:
     """A number and what it is of: "1 image", "2 images"; `several` where that is not `one` with an s."""
     return f"{number} {one if number == 1 else several or one + 's'}"
+
+
+def first_names(names: Sequence[object]) -> str:
+    """Names with commas between them; of more than ten the first, and dots."""
+    return ", ".join(map(str, names[:NAMED_AT_MOST])) + (", ..." if len(names) > NAMED_AT_MOST else "")

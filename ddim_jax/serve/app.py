@@ -26,6 +26,7 @@ from ddim_jax.imageio.stacks import Stack, open_stack
 from ddim_jax.imageio.writers import media_type
 from ddim_jax.registry import WRITERS
 from ddim_jax.runtime.errors import InputError
+from ddim_jax.runtime.values import first_names
 from ddim_jax.serve import fields, uploads
 from ddim_jax.serve.body import left_out_note
 from ddim_jax.serve.guard import Guard, body_of
@@ -225,7 +226,7 @@ class _Server:
         files = self._find(request).files
         data = files.get(name)
         if data is None:
-            some = ", ".join(list(files)[:10]) + (", ..." if len(files) > 10 else "")
+            some = first_names(list(files))
             raise Refusal(404, f"The result has no such file; it has {some or 'none'}.")
         return Response(data, media_type=_media_type(Path(name).name))
 

@@ -1,14 +1,13 @@
 """The artefacts of a slice: what the writers make of its result, and images for the page."""
 
 import io
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from ddim_jax.imageio.writers import Context
+from ddim_jax.imageio.writers import Outputs
 from ddim_jax.inference.segmentation import Segmentation
 from ddim_jax.labels import Labels
 from ddim_jax.preprocessing import resize_unit_map
@@ -21,13 +20,7 @@ _LARGEST_SAMPLE = 512  # pixels of the longer side: they are for looking at
 
 
 def artefacts(
-    image: np.ndarray,
-    samples: np.ndarray,
-    result: Segmentation,
-    source: Path,
-    context: Context,
-    kinds: Sequence[str],
-    folder: Path,
+    image: np.ndarray, samples: np.ndarray, result: Segmentation, source: Path, outputs: Outputs
 ) -> tuple[dict[str, tuple[str, bytes]], dict[str, str]]:
     """The files of a slice, and why there is none of some kinds.
 
@@ -36,15 +29,13 @@ def artefacts(
       samples: as `fuse` takes them.
       result: of the slice.
       source: the slice's file.
-      context: of the results.
-      kinds: names of writers, none of them one of `OWN`.
-      folder: private, for files on their way.
+      outputs: of kinds none of which is one of `OWN`, with a private folder for files on their way.
 
     Returns:
       name and content of each file, by its kind or as `OWN` has it; and the reasons by kind.
     """
-    made, unavailable = _written(image, result, source, context, kinds, folder)
-    own = dict(zip(OWN, (picture_png(image), _masks(result, context.labels), _samples(samples)), strict=True))
+    made, unavailable = _written(image, result, source, outputs)
+    own = dict(zip(OWN, (picture_png(image), _masks(result, outputs.context.labels), _samples(samples)), strict=True))
     return made | {name: (f"{name}.png", data) for name, data in own.items()}, unavailable
 
 
@@ -56,13 +47,15 @@ def picture_png(image: np.ndarray) -> bytes:
 
 
 def _written(
-    image: np.ndarray, result: Segmentation, source: Path, context: Context, kinds: Sequence[str], folder: Path
+    image: np.ndarray, result: Segmentation, source: Path, outputs: Outputs
 ) -> tuple[dict[str, tuple[str, bytes]], dict[str, str]]:
+    kinds = outputs.kinds
+
     def write(kind: str) -> bytes | DataError:
         writer = WRITERS.get(kind)
-        path = folder / f"{kind}{writer.suffix}"
+        path = outputs.folder / f"{kind}{writer.suffix}"
         try:
-            writer().write(path, result, image, source, context)
+            writer().write(path, result, image, source, outputs.context)
             return path.read_bytes()
         except DataError as error:  # the source lacks what this format needs; there are others
             return error

@@ -56,7 +56,7 @@ def network_body(
 
 def _volumes(facts: Sequence[Mapping[str, Any]], labels: Labels, source: SlicedImage | None) -> dict[str, float]:
     """Millilitres of each class in all slices by its name; {} where the source does not say what a voxel takes."""
-    whole = {} if source is None else summed(facts, source.lies_in_space, source.voxel_mm3)
+    whole = {} if source is None else summed(facts, source.stack.lies_in_space, source.stack.voxel_mm3)
     return _of_classes(whole, "volume_ml", "volumes_ml", labels)
 
 
@@ -66,7 +66,7 @@ def _of_classes(facts: Mapping[str, Any], one: str, several: str, labels: Labels
 
 
 def _why_no_volume(source: SlicedImage) -> str:
-    if source.lies_in_space is False:
+    if source.stack.lies_in_space is False:
         return "no volume (the slices have no places of their own: frames in time, or positions that are missing)"
     return "no volume (spacing in three dimensions is missing: the size of a pixel, or even distances of the slices)"
 
@@ -90,14 +90,15 @@ def _geometry(source: SlicedImage | None, index: int) -> dict[str, Any]:
     """Returns window, edges and spacing of a slice of a DICOM or NIfTI source; None for what it does not say."""
     if source is None:
         return dict.fromkeys(("window", "edges", "aspect", "pixel_mm", "pixel_mm2", "area_at"))
-    window, aspect, spacing = source.window(index), source.aspect(index), source.pixel_mm(index)
+    stack = source.stack
+    window, aspect, spacing = stack.window(index), stack.aspect(index), stack.pixel_mm(index)
     return {
         "window": None if window is None else [float(f"{value:.6g}") for value in window],
-        "edges": source.edges(index),
+        "edges": stack.edges(index),
         "aspect": None if aspect is None else float(f"{aspect:.6g}"),
         "pixel_mm": None if spacing is None else [float(f"{value:.6g}") for value in spacing],
-        "pixel_mm2": source.pixel_area(index),
-        "area_at": source.area_at,
+        "pixel_mm2": stack.pixel_area(index),
+        "area_at": stack.area_at,
     }
 
 

@@ -8,11 +8,10 @@ from typing import Any, NamedTuple
 
 from ddim_jax.imageio.dicom_grouping import APART, NO_POSITION
 from ddim_jax.imageio.stacks import Stack
-from ddim_jax.imageio.writers import Context, declared
+from ddim_jax.imageio.writers import Context, Outputs, declared, need_hypotheses
 from ddim_jax.inference.jobs import Job, Plan, plan_jobs
 from ddim_jax.inference.reading import Loaded, Opened, Reading
 from ddim_jax.inference.records import record_fields
-from ddim_jax.inference.segmentation import fuse
 from ddim_jax.inference.sliced_image import writes_whole
 from ddim_jax.inference.writing import writing_context
 from ddim_jax.registry import WRITERS
@@ -103,6 +102,7 @@ def segment(
     _check_size(opened, limits)
     _check_work(segmenter.evaluations(options), opened.count, options, limits)
     of_slices, of_source, unavailable = _kinds(job, opened, context)
+    each, whole = (Outputs(kinds, folder, context) for kinds in (of_slices, of_source))
     files: dict[str, bytes] = {}
     facts, slices, notes, taken = [], [], [], 0
     for index in range(opened.count):
@@ -111,7 +111,7 @@ def segment(
             if loaded.reason is None:
                 raise MemoryError
             raise DataError(loaded.reason)
-        figures, made, reasons = _one_slice(loaded, network, context, limits, of_slices, of_source, folder)
+        figures, made, reasons = _one_slice(loaded, network, limits, each, whole)
         unavailable = reasons | unavailable
         names = {kind: f"{prefix}{index + 1}/{name}" for kind, (name, _) in made.items()}
         files |= {names[kind]: data for kind, (_, data) in made.items()}
@@ -122,10 +122,10 @@ def segment(
         if taken > limits.kept_bytes // 2:
             raise Refusal(413, f"The result takes more than {limits.kept_bytes // 2} bytes; cut the source into parts.")
         advance(opened.count)
-    whole = _of_all(job, opened, of_source, unavailable, folder, context)
-    files |= {f"{prefix}{name}": data for name, data in whole.values()}
+    of_all = _of_all(job, opened, whole, unavailable)
+    files |= {f"{prefix}{name}": data for name, data in of_all.values()}
     body = network_body(network, context, opened.source, facts, slices, notes) | {
-        "files": {kind: f"{prefix}{name}" for kind, (name, _) in whole.items()},
+        "files": {kind: f"{prefix}{name}" for kind, (name, _) in of_all.items()},
         "formats": {
             kind: declared(WRITERS.get(kind), "title") or kind
             for kind in dict.fromkeys([*of_slices, *of_source, *unavailable])
@@ -136,41 +136,32 @@ def segment(
 
 
 def _one_slice(
-    loaded: Loaded,
-    network: ServedNetwork,
-    context: Context,
-    limits: Limits,
-    of_slices: Sequence[str],
-    of_source: Sequence[str],
-    folder: Path,
+    loaded: Loaded, network: ServedNetwork, limits: Limits, each: Outputs, whole: Outputs
 ) -> tuple[dict[str, Any], dict[str, tuple[str, bytes]], dict[str, str]]:
     """The facts of a slice, and what `artefacts` returns; its source takes the result, too."""
-    segmenter, labels, options = network.segmenter, context.labels, context.options
+    segmenter, context, options = network.segmenter, each.context, each.context.options
     source, index, image = loaded.source, loaded.slice, loaded.picture.pixels
     network.hold((options.program(), loaded.prepared.pixels.shape), limits.programs)
     samples = segmenter.fetch(segmenter.start(loaded.prepared, options))
-    hypotheses = any(declared(WRITERS.get(kind), "needs_hypotheses") for kind in of_slices)
-    result = fuse(samples, image.shape[:2], options, labels, context.calibration, hypotheses=hypotheses)
-    result = result.judged(segmenter.unlikeness(image))
-    facts = record_fields(image, result, labels, None if source is None else source.pixel_area(index))
+    result = segmenter.result(samples, image, options, context.calibration, need_hypotheses(each.kinds))
+    facts = record_fields(image, result, context.labels, None if source is None else source.stack.pixel_area(index))
     if source is not None:
-        source.add(index, image, result, facts, of_source, folder, context)
+        source.add(index, image, result, facts, whole)
     file = Path(loaded.job.files[0]) if source is None else source.place(index)[0]
-    made, unavailable = artefacts(image, samples, result, file, context._replace(slice=index), of_slices, folder)
+    each = each._replace(context=context._replace(slice=index))
+    made, unavailable = artefacts(image, samples, result, file, each)
     return facts, made, unavailable
 
 
-def _of_all(
-    job: Job, opened: Opened, kinds: Sequence[str], unavailable: dict[str, str], folder: Path, context: Context
-) -> dict[str, tuple[str, bytes]]:
+def _of_all(job: Job, opened: Opened, outputs: Outputs, unavailable: dict[str, str]) -> dict[str, tuple[str, bytes]]:
     """Name and content of each kind of result of the whole source; why there is none of one goes to `unavailable`."""
     made = {}
-    for kind in kinds:
-        opened.source.complete([kind], folder, context)
+    for kind in outputs.kinds:
+        opened.source.complete(outputs._replace(kinds=[kind]))
         if kind in opened.source.unavailable:  # the source lacks what this format needs; there are others
             unavailable[kind] = opened.source.unavailable[kind]
             continue
-        path = folder / job.output(kind)
+        path = outputs.folder / job.output(kind)
         made[kind] = f"{kind}{WRITERS.get(kind).suffix}", path.read_bytes()
         path.unlink()
     return made

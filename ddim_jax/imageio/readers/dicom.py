@@ -1,6 +1,6 @@
 """DICOM files: images as a radiologist sees them, and DICOM-SEG files as masks.
 
-Needs the extra `clinic`. Files are known by their suffix, or by the letters DICM where they have none.
+Needs the extra `clinic`. Files are known by their suffix, or by the letters DICM where they have another or none.
 """
 
 import functools
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ddim_jax.imageio import dicom, dicom_shown
+from ddim_jax.imageio.clinic import errors_naming
 from ddim_jax.imageio.dicom_frames import read_frame
 from ddim_jax.imageio.dicom_geometry import lengths
 from ddim_jax.imageio.images import Picture, ReadOptions
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 class DicomReader:
     """See `ddim_jax.imageio.images.Reader`."""
 
-    suffixes = (".dcm", ".dicom")
+    suffixes = (".dcm", ".dicom", ".ima")
     magic = dicom.MAGIC
 
     @staticmethod
@@ -45,7 +46,7 @@ class DicomReader:
         """
         header = dicom.picture_header(path)
         _check_single(path, header)
-        with dicom.errors_naming(path):
+        with errors_naming(path):
             spacing = lengths(header)
         return Picture(
             dicom_shown.shown_frame(path, header, 0, options),
@@ -137,7 +138,7 @@ def _turned_round(path: str | os.PathLike, header: "Dataset", stored: np.ndarray
     Raises:
       DataError: one value throughout, which is neither black nor white.
     """
-    with dicom.errors_naming(path):
+    with errors_naming(path):
         bits, signed = int(header.BitsStored), int(header.get("PixelRepresentation", 0)) == 1
     white = -(2 ** (bits - 1)) if signed else 0
     black = white + 2**bits - 1
@@ -154,6 +155,6 @@ def _turned_round(path: str | os.PathLike, header: "Dataset", stored: np.ndarray
 
 
 def _check_single(path: str | os.PathLike, header: "Dataset") -> None:
-    with dicom.errors_naming(path):
+    with errors_naming(path):
         if (count := dicom.frames(header)) > 1:
             raise DataError(f"{path}: holds {count} frames, expected one; ddim-jax sample takes it as a stack.")

@@ -29,9 +29,11 @@ _OLD_JPEG, _JPEG, _TABLES = 6, 7, 347
 # A camera's MPO file is a JPEG with previews behind it: its first frame is the image. Pillow opens it as a JPEG.
 _JPEG_FORMATS = ("JPEG", "MPO")
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
+_TIFF_KINDS = "one grey, palette, RGB or CMYK image of 1, 8 or 16 bits a channel"
 _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "I", "F", "I;16", "I;16B", "I;16L")
 # Telling levels and colours of a mask apart takes up to 30 bytes a pixel where it is not 8-bit grey.
 _MASK_MODES, _MASK_PIXELS = ("1", "L", "P"), 3 * 2**29 // 30
+_NO_WINDOW = "window not used (images of 8 bits a channel are shown as they are)"
 _SMALL_TILE = 2**24  # pixels; writers pad small images to a whole tile
 
 
@@ -69,6 +71,7 @@ class PillowReader:
             if deep is None:
                 convert(picture, stored, str(path))
                 _check_rows(file, picture, stored[-1], path)
+                notes = (*notes, _NO_WINDOW) if options.window is not None else notes
                 return Picture(pixels, None, notes, orientation)
             depth = deep.convert(stored, str(path), options.window)
             _check_rows(file, picture, stored[-1], path)
@@ -118,7 +121,9 @@ def _errors_naming(path: str | os.PathLike) -> Iterator[None]:
     except UnidentifiedImageError as error:
         with open(path, "rb") as file:
             told = told_of(file.read(512))
-        raise DataError(f"{path}: not an image this can read{told}; expected PNG, JPEG, BMP or TIFF.") from error
+        of_tiff = f" with {_TIFF_KINDS}; save it so, or, if it is one, {AGAIN}" if "TIFF" in told else ""
+        expected = f"expected PNG, JPEG, BMP or TIFF{of_tiff}"
+        raise DataError(f"{path}: not an image this can read{told}; {expected}.") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # a warning if asked to be an error
         raise DataError(f"{path}: too large to be decoded safely ({error}); cut or shrink it.") from error
     except MemoryError as error:

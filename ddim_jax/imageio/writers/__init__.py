@@ -18,13 +18,15 @@ import contextlib
 import mimetypes
 import os
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
 from ddim_jax.labels import Labels
+from ddim_jax.registry import WRITERS
+from ddim_jax.runtime.atomic import atomic_path
 from ddim_jax.runtime.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
@@ -66,6 +68,20 @@ class Context(NamedTuple):
     slice: int = 0
     calibration: Calibrated | None = None
     members: tuple[tuple[str, int], ...] = ()
+
+
+class Outputs(NamedTuple):
+    """The results that are to be written.
+
+    Attributes:
+      kinds: names in `WRITERS`.
+      folder: where they go.
+      context: facts of the run.
+    """
+
+    kinds: Sequence[str]
+    folder: Path
+    context: Context
 
 
 class Writer(Protocol):
@@ -148,6 +164,11 @@ def declared(writer: Any, name: str) -> Any:
     return getattr(writer, name, getattr(Writer, name))
 
 
+def need_hypotheses(kinds: Iterable[str]) -> bool:
+    """True if a writer of these kinds reads the hypotheses of a result."""
+    return any(declared(WRITERS.get(kind), "needs_hypotheses") for kind in kinds)
+
+
 def media_type(writer: Any) -> str:
     """The media type of a registered writer's files: "image/png"."""
     guessed, packed = mimetypes.guess_type(f"file{writer.suffix}")
@@ -174,3 +195,11 @@ def blaming(kind: str, path: Path, source: str | os.PathLike) -> Iterator[None]:
         raise WriterError(f"the writer {kind!r} failed on {os.fspath(source)} at {place}") from error
     if not path.exists() and path.parent.is_dir():  # else somebody removed the folder
         raise WriterError(f"the writer {kind!r} wrote no file of {os.fspath(source)} at the path that it was given")
+
+
+@contextlib.contextmanager
+def writing(kind: str, path: Path, source: str | os.PathLike) -> Iterator[tuple[Any, Path]]:
+    """A writer of `kind` and a temporary path for it, whose file is at `path` after the block; errors as `blaming`."""
+    writer = WRITERS.get(kind)
+    with atomic_path(path, suffix=writer.suffix) as temporary, blaming(kind, temporary, source):
+        yield writer(), temporary

@@ -1,12 +1,17 @@
 """An image to check a mask with, as DICOM secondary capture in colour: the mask's outline on the image."""
 
+import functools
+from pathlib import Path
+from typing import Any
+
 from absl import logging
 
 from ddim_jax.imageio import dicom_results as results
-from ddim_jax.imageio.dicom import library
+from ddim_jax.imageio.clinic import library
 from ddim_jax.imageio.dicom_geometry import pixel_spacing
 from ddim_jax.imageio.images import ReadOptions
 from ddim_jax.imageio.series import DicomStack
+from ddim_jax.imageio.stacks import file_state
 from ddim_jax.imageio.writers.overlay import draw_overlay
 from ddim_jax.registry import WRITERS
 
@@ -33,11 +38,7 @@ class DicomOverlay:
 
 def _write(path, drawn, source, context):
     sc = library("highdicom.sc")
-    stack = DicomStack((source,), ReadOptions())
-    known = set(stack.remarks)
-    (header,) = results.sources_of(stack)
-    for remark in set(stack.remarks) - known:  # of a stack of its own, whose remarks nobody else sees
-        logging.log_first_n(logging.WARNING, "%s: %s", _TOLD_AT_MOST, source, remark)
+    header = _header(source, file_state(source))
     series = results.series_uid("dicom-overlay", header, context)
     spacing = pixel_spacing(header)
     dataset = sc.SCImage.from_ref_dataset(
@@ -60,3 +61,14 @@ def _write(path, drawn, source, context):
     dataset.Laterality = header.get("Laterality")
     dataset.BurnedInAnnotation = "YES"
     results.finish(dataset, path, context, "overlay")
+
+
+@functools.lru_cache(4)  # the frames of one file are written one after the other, and each would walk through all
+def _header(source: Path, state: tuple[int, int]) -> Any:
+    """The header that overlays of a file refer to; errors as `sources_of`."""
+    stack = DicomStack((source,), ReadOptions())
+    known = set(stack.remarks)
+    (header,) = results.sources_of(stack)
+    for remark in set(stack.remarks) - known:  # of a stack of its own, whose remarks nobody else sees
+        logging.log_first_n(logging.WARNING, "%s: %s", _TOLD_AT_MOST, source, remark)
+    return header

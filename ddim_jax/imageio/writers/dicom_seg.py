@@ -3,8 +3,8 @@
 import numpy as np
 
 from ddim_jax.imageio import dicom_results as results
+from ddim_jax.imageio.clinic import library
 from ddim_jax.imageio.coded import coded
-from ddim_jax.imageio.dicom import library
 from ddim_jax.imageio.dicom_places import as_sources, remove_made_up
 from ddim_jax.registry import WRITERS
 

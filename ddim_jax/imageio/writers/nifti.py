@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ddim_jax.imageio.dicom import errors_naming, library
+from ddim_jax.imageio.clinic import errors_naming, library
 from ddim_jax.imageio.dicom_results import NOT_CLINICAL
 from ddim_jax.imageio.series import DicomStack, affine
 from ddim_jax.imageio.stacks import refuse_sources_without

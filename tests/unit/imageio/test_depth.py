@@ -144,3 +144,14 @@ def test_a_tile_counts_as_pixels(tmp_path, compression):
     tags = grey_tags(16, 16, t322=64, t323=64)
     tile = np.arange(64 * 64, dtype=np.uint8).tobytes()
     assert read(tmp_path, tiff(tags, tile), "y.tif").pixels[1, :3, 0].tolist() == [64, 65, 66]
+
+
+def test_8_bits_have_no_window_and_say_so(tmp_path):
+    note = "window not used (images of 8 bits a channel are shown as they are)"
+    Image.fromarray(np.array([[0, 90, 255]], np.uint8)).save(tmp_path / "a.png")
+    Image.fromarray(np.full((2, 2), 7, np.uint8)).save(tmp_path / "b.png")
+    options = images.ReadOptions(window=(50.0, 100.0))
+    found = images.read_picture(tmp_path / "a.png", options)
+    assert found.pixels[..., 0].tolist() == [[0, 90, 255]] and found.notes == (note,)
+    assert images.read_picture(tmp_path / "a.png").notes == ()
+    assert images.read_picture(tmp_path / "b.png", options).notes == (images.EVEN, note)

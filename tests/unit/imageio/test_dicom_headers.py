@@ -62,7 +62,8 @@ def test_a_header_that_claims_more_than_there_is_fills_no_memory(tmp_path):
         ({"SamplesPerPixel": None}, "has no SamplesPerPixel, which DICOM images have to say"),
         ({"PixelRepresentation": None}, "has no PixelRepresentation,"),
         ({"PixelRepresentation": 7}, "has the PixelRepresentation 7; expected 0 or 1"),
-        ({"PixelData": None}, r"has no pixels \(PixelData\); it is truncated, or was saved without them"),
+        ({"PixelData": None}, r"has no pixels \(PixelData\) in its \d{3,4} bytes; it is truncated, or was"),
+        ({"NumberOfFrames": -2}, "has the NumberOfFrames -2; expected 1 or more"),
         ({"NumberOfFrames": 5}, r"PixelData has 12 bytes, expected 60 \(5 frames of 3 x 2 pixels of 1 x 16 bits\)"),
     ],
 )
@@ -245,3 +246,18 @@ def test_what_is_decoded_nowhere_is_refused_by_its_name(tmp_path, syntax, said):
         with pytest.raises(DataError) as error:
             read(path)
         assert str(error.value).startswith(f"{path}: {said}")
+
+
+@pytest.mark.parametrize(
+    ("centres", "widths", "count"),
+    [([40, -600], [400, 1500], 2), ([40, 40], [400, 400], 1), ([40, -600, 300], [400, 1500, 1500], 3), (40, 400, 1)],
+)
+def test_of_several_windows_the_first_is_used_and_told(centres, widths, count, tmp_path):
+    """Equal ones, as some scanners write them, are one."""
+    values = np.linspace(-1000, 1000, 16).reshape(4, 4)
+    path = ct_slice(tmp_path / "a.dcm", values, WindowCenter=centres, WindowWidth=widths)
+    said = f"first of {count} windows used (centre 40, width 400; --window chooses)"
+    assert read_picture(path).notes == open_stack([path]).notes(0) == ((said,) if count > 1 else ())
+    given = read_picture(path, ReadOptions(window=(40.0, 400.0)))
+    assert given.notes == ()
+    np.testing.assert_array_equal(given.pixels, read_picture(path).pixels)

@@ -16,6 +16,7 @@ from ddim_jax.imageio.dicom import read_header
 from ddim_jax.imageio.listing import list_images
 from ddim_jax.imageio.segments import read_segments
 from ddim_jax.imageio.stacks import open_stack
+from ddim_jax.imageio.writers import dicom_overlay
 from ddim_jax.inference.segmentation import Segmentation
 from ddim_jax.labels import Labels
 from ddim_jax.registry import WRITERS
@@ -217,3 +218,19 @@ def test_series_of_results_are_of_one_patient_and_study(tmp_path):
         path = ct_slice(tmp_path / "a.dcm", np.zeros((4, 6)), **attributes)
         uids.append(segmented(tmp_path / "s.dcm", open_stack([path])).SeriesInstanceUID)
     assert len(set(uids)) == 3 and uids[0] == uids[3]
+
+
+def test_the_header_of_overlays_is_read_once_while_the_file_does_not_change(tmp_path, monkeypatch):
+    """A header of many frames takes long to walk through, and each frame has an overlay."""
+    opened = []
+    series = dicom_overlay.DicomStack
+    monkeypatch.setattr(dicom_overlay, "DicomStack", lambda *given: opened.append(1) or series(*given))
+    path, result = tmp_path / "a.dcm", Segmentation(np.ones((4, 6), np.uint8), None, None, 0.0)
+    for patient in ("P1", "Another"):
+        ct_slice(path, np.zeros((12, 6)), Rows=4, NumberOfFrames=3, patient=patient)
+        for frame in range(3):
+            image, about = np.zeros((4, 6, 3), np.uint8), context()._replace(slice=frame)
+            WRITERS.get("dicom-overlay")().write(tmp_path / "o.dcm", result, image, path, about)
+            written = read_header(tmp_path / "o.dcm")
+            assert (written.PatientID, written.InstanceNumber) == (patient, frame + 1)
+    assert len(opened) == 2

@@ -2,10 +2,12 @@
 
 import os
 import socket
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from dicom_files import ct_slice
 from PIL import Image
 
 from ddim_jax.data.discovery import all_images
@@ -205,3 +207,23 @@ def test_a_folder_without_pictures_says_what_it_holds(tmp_path):
         (tmp_path / name).write_bytes(b"x")
     with pytest.raises(DataError, match=r"holds no images \(but other files: no suffix 1, \.xyz 2\); expected files"):
         listing.list_images(tmp_path)
+
+
+def test_dicom_files_of_other_suffixes(tmp_path):
+    """Siemens exports .IMA; other suffixes are asked for their content where a file is given by itself."""
+    shown = []
+    for name in ("PAT.CT.1.IMA", "PAT.CT.1.img", "a.dcm"):
+        ct_slice(tmp_path / name, np.arange(12).reshape(3, 4))
+        shown.append(images.read_image(tmp_path / name))
+        assert listing.list_images(tmp_path / name) == [tmp_path / name]
+    assert (shown[0] == shown[2]).all() and (shown[1] == shown[2]).all() and shown[2].max() == 255
+    assert listing.list_images(tmp_path) == [tmp_path / "PAT.CT.1.IMA", tmp_path / "a.dcm"]
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.write(tmp_path / "PAT.CT.1.IMA", "1/PAT.CT.1.IMA")
+    assert listing.list_images(tmp_path / "x.zip") == [tmp_path / "x.zip/1/PAT.CT.1.IMA"]
+
+
+def test_a_pipe_of_an_unknown_suffix_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "x.img")
+    with pytest.raises(DataError, match=r"x\.img: is no regular file"):
+        images.read_image(tmp_path / "x.img")

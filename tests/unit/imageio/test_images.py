@@ -5,6 +5,7 @@ import struct
 
 import numpy as np
 import pytest
+from picture_files import tiff
 from PIL import Image
 
 from ddim_jax.imageio import images
@@ -174,6 +175,15 @@ def test_no_other_decoder_is_tried(tmp_path):
         expected = rf"{name}: not an image this can read{told}; expected PNG, JPEG, BMP or TIFF"
         with pytest.raises(DataError, match=expected):
             images.read_image(tmp_path / name)
+
+
+@pytest.mark.parametrize(("bits", "kind"), [([16], 3), ([64], 3), ([64], 1), ([32] * 3, 3), ([8] * 5, 1)])
+def test_the_kinds_of_tiff_that_are_read_are_said(tmp_path, bits, kind):
+    tags = {256: 2, 257: 2, 258: bits, 259: 1, 262: 1, 277: len(bits), 339: [kind] * len(bits)}
+    (tmp_path / "x.tif").write_bytes(tiff(tags, bytes(4 * sum(bits) // 8)))
+    said = r"x\.tif: not an image .* TIFF with one grey, palette, RGB or CMYK image of 1, 8 or 16 bits a channel"
+    with pytest.raises(DataError, match=said):
+        images.read_image(tmp_path / "x.tif")
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")  # as the module does

@@ -52,3 +52,18 @@ def test_what_lies_behind_the_values_is_passed_over(path):
     with open(path, "ab") as file:
         file.write(bytes(2**20 + 1))
     np.testing.assert_array_equal(seen(open_stack([path])), before)
+
+
+def test_bytes_and_their_limit_are_said_where_a_volume_has_too_many(tmp_path):
+    header = nibabel.Nifti1Header()
+    header.set_data_dtype(np.float64)
+    header.set_data_shape((512, 512, 260))
+    header["vox_offset"], header["magic"] = 352, b"n+1"
+    (tmp_path / "x.nii").write_bytes(header.binaryblock + bytes(4))
+    said = r"x\.nii: 512 x 512 x 260 values of float64 take 520\.0 MiB, expected at most 512 MiB; save it with fewer"
+    with pytest.raises(DataError, match=said):
+        open_stack([tmp_path / "x.nii"])
+    header.set_data_shape((2048, 2048, 65))
+    (tmp_path / "x.nii").write_bytes(header.binaryblock + bytes(4))
+    with pytest.raises(DataError, match=r"values are too many, expected at most \d+ in a slice and 268435456 in all"):
+        open_stack([tmp_path / "x.nii"])

@@ -9,6 +9,7 @@ from ddim_jax.imageio.series import affine
 from ddim_jax.imageio.stacks import open_stack
 from ddim_jax.imageio.writers import Context
 from ddim_jax.registry import WRITERS
+from ddim_jax.runtime.errors import DataError
 from ddim_jax.sampling_options import SamplingOptions
 
 TURNED = [0.8, 0.6, 0, 0, 0, -1]
@@ -44,3 +45,20 @@ def test_both_forms_are_of_the_scanner_where_the_qform_can_say_it(directions, st
             point = np.array(part.header.ImagePositionPatient) + rows * 0.75 * column + columns * 0.5 * row
             voxel = np.linalg.inv(image.affine) @ (*(point * (-1, -1, 1)), 1)
             assert image.dataobj[tuple(np.round(voxel[:3]).astype(int))] == slice_[row, column]
+
+
+@pytest.mark.parametrize(
+    ("attributes", "missing"),
+    [
+        (("ImagePositionPatient",), r"position \(ImagePositionPatient\)"),
+        (("PixelSpacing",), r"spacing \(PixelSpacing\)"),
+        (
+            ("ImagePositionPatient", "ImageOrientationPatient"),
+            r"position \(ImagePositionPatient\) and no orientation \(ImageOrientationPatient\)",
+        ),
+    ],
+)
+def test_only_what_is_missing_of_the_place_is_named(attributes, missing, tmp_path):
+    path = ct_slice(tmp_path / "a.dcm", np.zeros((4, 6)), **dict.fromkeys(attributes))
+    with pytest.raises(DataError, match=rf"a\.dcm: has no {missing}; expected it for NIfTI"):
+        affine(open_stack([path]))

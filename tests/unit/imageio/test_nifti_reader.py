@@ -9,7 +9,7 @@ import pytest
 
 from ddim_jax.imageio.containers import files_inside
 from ddim_jax.imageio.images import ReadOptions, count_pixels, read_image, read_mask, read_picture
-from ddim_jax.imageio.stacks import notes_of_slice, open_stack
+from ddim_jax.imageio.stacks import open_stack
 from ddim_jax.inference.jobs import Job
 from ddim_jax.inference.sliced_image import SlicedImage
 from ddim_jax.labels import Labels
@@ -134,7 +134,7 @@ def test_values_that_are_no_numbers_are_counted(tmp_path):
     values[0, 0, 0], values[1, 2, 0], values[3, 4, 0], values[2, 2, 2] = np.nan, np.inf, -np.inf, np.nan
     stack = open_stack([saved(tmp_path / "v.nii", values)])
     assert [len(stack.notes(index)) for index in range(3)] == [1, 0, 1]
-    assert [notes_of_slice(stack, index) for index in (0, 1)] == [
+    assert [stack.notes(index) for index in (0, 1)] == [
         ("not finite (3 values are NaN or infinite; NaN is shown black)",), ()
     ]  # fmt: skip
     found = read_picture(saved(tmp_path / "one.nii", values[..., :1]))

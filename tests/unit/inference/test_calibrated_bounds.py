@@ -183,8 +183,15 @@ def test_results_with_and_without_bounds_do_not_mix(segmenter, tmp_path):
     assert segment_files(segmenter, tmp_path / "a.png", tmp_path / "out").bounds == ""
     assert "bounds" not in json.loads((tmp_path / "out/index.jsonl").read_text())
     save(segmenter)
-    with pytest.raises(InputError, match="calibration is None there and"):
+    with pytest.raises(InputError, match="calibration is not made there and made now"):
         segment_files(segmenter, tmp_path / "a.png", tmp_path / "out")
+    segment_files(segmenter, tmp_path / "a.png", tmp_path / "bounds")
+    with pytest.raises(InputError, match=r"of other settings: threshold is 0\.5 there and 0\.4 now\. Use another"):
+        segment_files(segmenter, tmp_path / "a.png", tmp_path / "bounds", threshold=0.4)
+    other, options = CALIBRATED._replace(coverage=0.5), segmenter.options()
+    save_calibration(segmenter, calibrated_options(options, segmenter.labels), other)
+    with pytest.raises(InputError, match="of other settings: calibration was made anew"):
+        segment_files(segmenter, tmp_path / "a.png", tmp_path / "bounds")
 
 
 @pytest.mark.parametrize(

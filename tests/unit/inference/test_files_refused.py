@@ -8,7 +8,7 @@ from PIL import Image
 from result_files import contents
 from segmenters import picture, red_segmenter
 
-from ddim_jax.imageio.dicom import library
+from ddim_jax.imageio.clinic import library
 from ddim_jax.inference import segment_files
 from ddim_jax.runtime.errors import CheckpointError, InputError
 

@@ -4,8 +4,8 @@ import pytest
 from result_files import NAMES, contents, records
 from segmenters import red_segmenter
 
-from ddim_jax.inference import results as results_module
 from ddim_jax.inference import segment_files
+from ddim_jax.inference import segmenter as segmenter_module
 from ddim_jax.inference.segmenter import Segmenter
 
 
@@ -40,14 +40,14 @@ def test_a_picture_too_large_for_the_memory_is_that_picture_alone(folder, out, m
 
 
 def test_a_result_too_large_to_be_made_is_that_picture_alone(folder, out, monkeypatch):
-    fuse = results_module.fuse
+    fuse = segmenter_module.fuse
 
     def refuses(samples, shape, *options):
         if shape == (15, 20):
             raise MemoryError
         return fuse(samples, shape, *options)
 
-    monkeypatch.setattr(results_module, "fuse", refuses)
+    monkeypatch.setattr(segmenter_module, "fuse", refuses)
     summary = segment_files(red_segmenter(), folder, out)
     assert (summary.done, [file for file, _ in summary.failed]) == (4, [str(folder / "d.png")])
 

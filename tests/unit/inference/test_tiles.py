@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from segmenters import SIZE, MixesNoise, config, picture, red_segmenter, tiny_segmenter
 
-from ddim_jax.inference.tiles import Blend, tile_starts, tile_weights
+from ddim_jax.inference.device import Blend, tile_starts, tile_weights
 from ddim_jax.runtime.errors import InputError
 from ddim_jax.sampling_options import SamplingOptions
 

@@ -192,7 +192,7 @@ def test_results_that_were_judged_and_others_do_not_mix(calibrated, tmp_path):
     assert summary.unlike == [] and summary.bounds
     assert last_lines(summary).endswith("unlike images are not flagged: the calibration was made by an earlier version")
     assert json.loads((tmp_path / "out/index.jsonl").read_text())["unlikeness"] is None
-    with pytest.raises(InputError, match="unlikeness is None there and"):
+    with pytest.raises(InputError, match="unlikeness is not made there and made now"):
         segment_files(fresh(calibrated), tmp_path / "a.png", tmp_path / "out")
 
 

@@ -10,7 +10,7 @@ from dicom_files import ct_series, ct_slice
 from result_files import records
 from segmenters import red_segmenter
 
-from ddim_jax.imageio.stacks import open_stack
+from ddim_jax.imageio.stacks import Stack, open_stack
 from ddim_jax.inference import segment_files, sliced_image
 from ddim_jax.inference.sliced_image import summed
 
@@ -83,7 +83,7 @@ def test_frames_of_a_cine_loop_are_not_summed(tmp_path, out, place):
 
 @pytest.mark.parametrize("in_space", ["not said", None, True, False])
 def test_areas_of_a_reader_that_does_not_tell_space_from_time_are_summed(tmp_path, out, monkeypatch, in_space):
-    class Earlier:
+    class Earlier(Stack):
         """A stack of a plug-in that knows the area of a pixel alone."""
 
         def __init__(self, files, options):
