@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 from ddim_jax import __version__
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.checkpoints.weights import TRAINED_IN
-from ddim_jax.config import refuse_unused, total_steps
+from ddim_jax.config import total_steps
 from ddim_jax.data import (
     Augmentation,
     Source,
@@ -44,6 +44,7 @@ from ddim_jax.training.sharding import data_mesh
 from ddim_jax.training.state import TrainState, create_state, load_weights, parameter_count, start_from
 from ddim_jax.training.step import make_train_step
 from ddim_jax.training.validation import Validator, validation_options, validation_rows
+from ddim_jax.unused_fields import refuse_unused
 
 
 class RunData(NamedTuple):
