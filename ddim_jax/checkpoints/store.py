@@ -75,6 +75,14 @@ class CheckpointStore:
         """Every complete step in increasing order; whether its files are still as written is checked on restoring."""
         return self._steps.complete()
 
+    def check_room(self, state: Any, ema_params: Any) -> None:
+        """Refuses a checkpoint of arrays like these that will not fit.
+
+        Raises:
+          OSError: the disk is full; it says how many bytes are needed and free.
+        """
+        check_room(self.directory, sum(getattr(leaf, "nbytes", 0) for leaf in jax.tree.leaves((state, ema_params))))
+
     def save(
         self,
         step: int,
@@ -134,7 +142,7 @@ class CheckpointStore:
             cleanup_tmp_directories=True,
             best_fn=(lambda values: values[METRIC]) if metrics else None,  # without it Orbax drops the metrics
         )
-        check_room(self.directory, sum(getattr(leaf, "nbytes", 0) for leaf in jax.tree.leaves((state, ema_params))))
+        self.check_room(state, ema_params)
         with disk_errors(self.directory), vanishing(self.directory, step, is_first=not self._steps.known()):
             with ocp.CheckpointManager(self.directory, options=options) as manager:
                 manager.save(

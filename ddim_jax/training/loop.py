@@ -87,6 +87,7 @@ def _train(
             print(f"{printable(workdir)} holds a finished run of {quantity(run.start_step, 'step')}; nothing to do.")
         return run.start_step
     state = place(run.mesh, state)
+    run.store.check_room(_kept(state), state.ema_params)  # before images are read and programs compiled
     prepared = prepare(run)
 
     keep_split(run.data.train)
@@ -118,8 +119,9 @@ class _Saver(NamedTuple):
 
     def __call__(self, step: int, state: TrainState, scores: dict[str, float] | None) -> None:
         self.one_training.check_place()
-        kept = {"step": state.step, "params": state.params, "opt_state": state.opt_state}
-        self.store.save(step, state=kept, ema_params=state.ema_params, metadata=self.metadata, metrics=scores)
+        self.store.save(
+            step, state=_kept(state), ema_params=state.ema_params, metadata=self.metadata, metrics=scores
+        )
         self.one_training.saved(step)
         self.last_word.checkpoint = _last_checkpoint(self.store)
 
@@ -229,6 +231,11 @@ def _validate(
         raise NonFiniteLoss(f"the validation loss of step {step} is {result.loss}")
     report(step, result)
     return {"dice": result.dice, "loss": result.loss}
+
+
+def _kept(state: TrainState) -> dict[str, Any]:
+    """The part of a state that a checkpoint has beside the averaged weights."""
+    return {"step": state.step, "params": state.params, "opt_state": state.opt_state}
 
 
 def _last_checkpoint(store: CheckpointStore) -> str:

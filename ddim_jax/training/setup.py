@@ -117,6 +117,7 @@ def open_run(config: Mapping[str, Any], workdir: Path, one_training: OneTraining
     """
     check_place(workdir)
     check_files(workdir)
+    check_place(workdir / "checkpoints")
     about, fields, data = config["model"], config["train"], config["data"]
     labels = Labels.from_config(data)
     model = create_model(about["name"], preset=about["preset"], mask_channels=labels.channels, **about["overrides"])
