@@ -118,9 +118,13 @@ class _Saver(NamedTuple):
     last_word: LastWord
 
     def __call__(self, step: int, state: TrainState, scores: dict[str, float] | None) -> None:
-        self.one_training.check_place()
         self.store.save(
-            step, state=_kept(state), ema_params=state.ema_params, metadata=self.metadata, metrics=scores
+            step,
+            state=_kept(state),
+            ema_params=state.ema_params,
+            metadata=self.metadata,
+            metrics=scores,
+            check_place=self.one_training.check_place,
         )
         self.one_training.saved(step)
         self.last_word.checkpoint = _last_checkpoint(self.store)

@@ -175,6 +175,12 @@ def test_the_folder_remembers_what_was_saved_last(tmp_path):
         (tmp_path / LOCK).unlink()
         with pytest.raises(InputError, match="the folder was moved, replaced or taken away"):
             one.check_place()
+        (tmp_path / LOCK).touch()
+    with OneTraining(tmp_path) as one:
+        one.hold()
+        (tmp_path / "checkpoints").symlink_to(tmp_path / "disk")
+        with pytest.raises(CheckpointError, match=f"a link to {tmp_path}/disk, cannot be opened"):
+            one.check_place()
 
 
 def test_a_folder_of_checkpoints_that_may_not_be_written_to_is_refused_at_the_start(tmp_path, monkeypatch):
