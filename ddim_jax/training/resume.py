@@ -1,6 +1,6 @@
 """Going on with a run: its configuration and data compared, its state restored."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from jax.sharding import Mesh
 
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.config import differences, saved_config, total_steps
+from ddim_jax.data.discovery import listed
+from ddim_jax.data.pixels import PIXELS_FIELD, digest_of, read_pixels
 from ddim_jax.fields import fields_of, value_at
 from ddim_jax.ops.environment import environment, warn_if_changed
 from ddim_jax.runtime.errors import CheckpointError, ConfigError
@@ -82,6 +84,7 @@ def restore(
     store: CheckpointStore,
     step: int,
     data: Mapping[str, Any],
+    ids: Mapping[str, Sequence[str]],
     workdir: str,
     *,
     model: nn.Module,
@@ -93,13 +96,14 @@ def restore(
 
     Args:
       data: which examples the run is about to be trained on, as its checkpoints say it.
+      ids: as for `check_same_data`.
 
     Raises:
       ConfigError: it was trained on others.
       CheckpointError: the checkpoint cannot be read, or was damaged meanwhile; or its metadata are not those of a run.
     """
     metadata = store.metadata(step)
-    check_same_data(metadata, data, workdir, store.directory / str(step))
+    check_same_data(metadata, data, workdir, store.directory / str(step), ids)
     if jax.process_index() == 0:
         warn_if_changed(metadata.get("surroundings"), f"{workdir}: step {step}", training_environment())
     fresh = jax.eval_shape(lambda: create_state(model, optimiser, image_size, seed=0))
@@ -146,8 +150,17 @@ def _schedule_steps(train: Mapping[str, Any], data: Any) -> int:
     return total_steps(0, train["epochs"], train["batch_size"], examples) if is_whole(examples, 1) else 0
 
 
-def check_same_data(saved: Mapping[str, Any], data: Mapping[str, Any], workdir: str, step_folder: Path) -> None:
+def check_same_data(
+    saved: Mapping[str, Any],
+    data: Mapping[str, Any],
+    workdir: str,
+    step_folder: Path,
+    ids: Mapping[str, Sequence[str]] | None = None,
+) -> None:
     """The same for the examples: those that the run was trained on, and those that it would go on with.
+
+    Args:
+      ids: the names of the images of "train" and "val" now, of which those that differ are told.
 
     Raises:
       ConfigError: it was trained on others.
@@ -158,18 +171,42 @@ def check_same_data(saved: Mapping[str, Any], data: Mapping[str, Any], workdir: 
         raise CheckpointError(
             f"{_metadata_file(step_folder)}: data is {there!r}; expected a section. Was it made by train.py?"
         )
-    if {name: there.get(name) for name in data} == data:
+    differing = {name: (there.get(name), now) for name, now in data.items() if there.get(name) != now}
+    if not differing:
         return
     count = there.get("train_examples")
     if not is_whole(count, 1):
         raise CheckpointError(
             f"{_metadata_file(step_folder)}: data.train_examples is {count!r}; expected the number of training images"
         )
+    told = []
+    if unlabelled := differing.pop("unlabelled_ids_sha256", None):
+        before, now = unlabelled
+        told = [
+            "data.unlabelled was set there and is not now"
+            if now is None
+            else "data.unlabelled is set now and was not there"
+            if before is None
+            else "the names of images of data.unlabelled differ"
+        ]
+    if differing:
+        told.append(f"the names of training or validation images differ{_differing_names(there, workdir, ids or {})}")
     raise ConfigError(
-        f"{workdir} holds a run trained on {count} images; there are {data['train_examples']} now, and the names of "
-        "training or validation images differ, or those of data.unlabelled. Use the same images to resume it, or "
-        "another --workdir."
+        f"{workdir} holds a run trained on {count} images; there are {data['train_examples']} now, and "
+        f"{' and '.join(told)}. Use the same images to resume it, or another --workdir."
     )
+
+
+def _differing_names(there: Mapping[str, Any], workdir: str, ids: Mapping[str, Sequence[str]]) -> str:
+    """The names of images that came and went, in brackets; "" where the table of the run does not tell."""
+    known = read_pixels(Path(workdir))
+    if not ids or known is None or digest_of(known) != there.get(PIXELS_FIELD):
+        return ""
+    before = {name for name in known if "//" not in name and not name.startswith("unlabelled/")}
+    # A validation that is limited to some images leaves the others out of the table.
+    gone, new = before.difference(ids["train"], ids["val"]), set(ids["train"]) - before
+    named = [f"{what}: {listed(sorted(names))}" for what, names in (("gone", gone), ("new", new)) if names]
+    return f" ({'; '.join(named)})" if named else ""
 
 
 def _metadata_file(step_folder: Path) -> Path:

@@ -152,7 +152,8 @@ def open_run(config: Mapping[str, Any], workdir: Path, one_training: OneTraining
             state, initial = start_from(state, initial), initial.description  # they would be kept for the whole run
     else:
         here = {"model": model, "optimiser": optimiser, "image_size": image_size, "mesh": mesh}
-        state = restore(store, found, opened.identity(), str(workdir), **here)
+        ids = {"train": train.ids, "val": validation.ids}
+        state = restore(store, found, opened.identity(), ids, str(workdir), **here)
     run = Run(
         config=config,
         workdir=workdir,
