@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -29,19 +29,46 @@ _TIED = "train.warmup_steps"
 """A share of the length in some configs: whoever changes that changes this too, and has to give its first value."""
 
 
-def find_checkpoint(store: CheckpointStore, config: Mapping[str, Any], workdir: str) -> int | None:
-    """The step of the newest checkpoint that process 0 finds intact, or None where a run has to begin.
+class Found(NamedTuple):
+    """The checkpoint that a run goes on from.
+
+    Attributes:
+      step, folder: of it.
+      metadata: as they were saved.
+      config: the resolved one in them.
+    """
+
+    step: int
+    folder: Path
+    metadata: dict[str, Any]
+    config: dict[str, Any]
+
+
+def find_checkpoint(store: CheckpointStore, config: Mapping[str, Any], workdir: str, last_saved: int) -> Found | None:
+    """The newest checkpoint that process 0 finds intact, or None where a run has to begin.
+
+    Args:
+      last_saved: the step that was saved last, 0 if none was or it is not known.
 
     Raises:
       ConfigError: the checkpoint was made with another configuration.
-      CheckpointError: there are checkpoints, none of them intact; or its metadata are not those of a run.
+      CheckpointError: there are checkpoints, none of them intact; or its metadata are not those of a run; or there is
+        none, although one was saved: its disk may be away.
     """
-    found = store.newest_intact() if jax.process_index() == 0 else None
-    step = as_first(-1 if found is None else found)
+    newest = store.newest_intact() if jax.process_index() == 0 else None
+    step = as_first(-1 if newest is None else newest)
     if step < 0:
+        if last_saved:
+            raise CheckpointError(
+                f"{store.directory}: there is no checkpoint, but the run had saved step {last_saved}. Is a disk away? "
+                "Bring it back and start again; without it, use another --workdir"
+            )
         return None
-    check_same_config(store.metadata(step), config, workdir, store.directory / str(step))
-    return step
+    folder, metadata = store.directory / str(step), store.metadata(step)
+    found = Found(step, folder, metadata, check_same_config(metadata, config, workdir, folder))
+    if step < last_saved:
+        logging.warning("%s: goes on from step %d; the run had saved step %d", store.directory, step, last_saved)
+    return found
 
 
 def training_environment() -> dict[str, str]:
@@ -49,40 +76,24 @@ def training_environment() -> dict[str, str]:
     return environment() | {"devices": str(jax.device_count())}
 
 
-def as_begun(config: Mapping[str, Any], store: CheckpointStore, step: int) -> dict[str, Any]:
+def as_begun(config: Mapping[str, Any], found: Found) -> dict[str, Any]:
     """The config of a run that goes on, in which fields that are used at its beginning alone have their first values.
 
     Whoever gave another value is told that it does nothing.
     """
-    there = saved_config(_metadata_file(store.directory / str(step)), store.metadata(step))
     for name in (name for name, field in fields_of(SCHEMA) if field.resume == "ignored"):
-        begun, given = value_at(there, name), value_at(config, name)
+        begun, given = value_at(found.config, name), value_at(config, name)
         if begun != given:
             if given is not None and jax.process_index() == 0:
-                logging.warning("%s is %r and does nothing: the run goes on from step %d", name, given, step)
+                logging.warning("%s is %r and does nothing: the run goes on from step %d", name, given, found.step)
             section, _, field = name.rpartition(".")
             config = {**config, section: {**config[section], field: begun}}
     return dict(config)
 
 
-def check_not_away(found: int | None, last_saved: int, store: CheckpointStore) -> None:
-    """Compares the checkpoint to go on from with the one that was saved last; for process 0.
-
-    Raises:
-      CheckpointError: there is none, although one was saved: its disk may be away.
-    """
-    if found is None and last_saved:
-        raise CheckpointError(
-            f"{store.directory}: there is no checkpoint, but the run had saved step {last_saved}. Is a disk away? "
-            "Bring it back and start again; without it, use another --workdir"
-        )
-    if found is not None and found < last_saved:
-        logging.warning("%s: goes on from step %d; the run had saved step %d", store.directory, found, last_saved)
-
-
 def restore(
     store: CheckpointStore,
-    step: int,
+    found: Found,
     data: Mapping[str, Any],
     ids: Mapping[str, Sequence[str]],
     workdir: str,
@@ -92,7 +103,7 @@ def restore(
     image_size: int,
     mesh: Mesh,
 ) -> TrainState:
-    """The state at a step that `find_checkpoint` found, on all devices of the mesh.
+    """The state of the checkpoint that `find_checkpoint` found, on all devices of the mesh.
 
     Args:
       data: which examples the run is about to be trained on, as its checkpoints say it.
@@ -102,22 +113,26 @@ def restore(
       ConfigError: it was trained on others.
       CheckpointError: the checkpoint cannot be read, or was damaged meanwhile; or its metadata are not those of a run.
     """
-    metadata = store.metadata(step)
-    check_same_data(metadata, data, workdir, store.directory / str(step), ids)
+    check_same_data(found.metadata, data, workdir, found.folder, ids)
     if jax.process_index() == 0:
-        warn_if_changed(metadata.get("surroundings"), f"{workdir}: step {step}", training_environment())
+        warn_if_changed(found.metadata.get("surroundings"), f"{workdir}: step {found.step}", training_environment())
     fresh = jax.eval_shape(lambda: create_state(model, optimiser, image_size, seed=0))
     everywhere = replicated(mesh)
     template = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere),
         {"step": fresh.step, "params": fresh.params, "opt_state": fresh.opt_state},
     )
-    restored = store.restore(template, step)
+    restored = store.restore(template, found.step)
     return TrainState(**restored.state, ema_params=jax.tree.map(np.asarray, restored.ema_params))
 
 
-def check_same_config(saved: Mapping[str, Any], config: Mapping[str, Any], workdir: str, step_folder: Path) -> None:
+def check_same_config(
+    saved: Mapping[str, Any], config: Mapping[str, Any], workdir: str, step_folder: Path
+) -> dict[str, Any]:
     """Compares the config in the metadata of the checkpoint in `step_folder` with that of the run that is to go on.
+
+    Returns:
+      The one in the metadata.
 
     Raises:
       ConfigError: they differ in what matters; every field is named with both values.
@@ -140,6 +155,7 @@ def check_same_config(saved: Mapping[str, Any], config: Mapping[str, Any], workd
             f"Use the same values to resume it, or begin another run with its weights: "
             f"--config.train.init_from={workdir} --workdir ANOTHER.{longer}"
         )
+    return there
 
 
 def _schedule_steps(train: Mapping[str, Any], data: Any) -> int:
