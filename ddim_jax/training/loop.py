@@ -27,6 +27,7 @@ from ddim_jax.training.input_pipeline import batches, keep_split, with_unlabelle
 from ddim_jax.training.logging import DeferredErrors, Reporter, create_reporter
 from ddim_jax.training.nan_guard import LossWatch, NonFiniteLoss, last_good_checkpoint_named
 from ddim_jax.training.one_training import FOLDS, OneTraining, begin_folder
+from ddim_jax.training.resume import changed_in_vain
 from ddim_jax.training.setup import PreparedRun, Run, open_run, prepare
 from ddim_jax.training.sharding import place
 from ddim_jax.training.state import TrainState
@@ -84,7 +85,8 @@ def _train(
     last_word.checkpoint = _last_checkpoint(run.store)
     if run.start_step >= run.steps:
         if jax.process_index() == 0:
-            print(f"{printable(workdir)} holds a finished run of {quantity(run.start_step, 'step')}; nothing to do.")
+            finished = f"{workdir} holds a finished run of {quantity(run.start_step, 'step')}; nothing to do."
+            print(printable(finished + changed_in_vain(run.saved, config)))
         return run.start_step
     state = place(run.mesh, state)
     run.store.check_room(_kept(state), state.ema_params)  # before images are read and programs compiled

@@ -15,7 +15,7 @@ from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.config import differences, saved_config, total_steps
 from ddim_jax.data.discovery import listed
 from ddim_jax.data.pixels import PIXELS_FIELD, digest_of, read_pixels
-from ddim_jax.fields import fields_of, value_at
+from ddim_jax.fields import fields_of, value_at, with_added
 from ddim_jax.ops.environment import environment, warn_if_changed
 from ddim_jax.runtime.errors import CheckpointError, ConfigError
 from ddim_jax.runtime.processes import as_first
@@ -89,6 +89,18 @@ def as_begun(config: Mapping[str, Any], found: Found) -> dict[str, Any]:
             section, _, field = name.rpartition(".")
             config = {**config, section: {**config[section], field: begun}}
     return dict(config)
+
+
+def changed_in_vain(saved: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    """Says which fields of a finished run have other values than in `saved`, its checkpoint's metadata; "" if none."""
+    before = with_added(saved["config"], SCHEMA)
+    free = [name for name, field in fields_of(SCHEMA) if field.resume == "free"]
+    changed = [name for name in free if value_at(before, name) != value_at(config, name)]
+    if not changed:
+        return ""
+    sampling = any(name.startswith("sample.") for name in changed)
+    instead = "; for other samples give evaluate and sample their options" if sampling else ""
+    return f" Other values of {', '.join(changed)} change nothing any more{instead}."
 
 
 def restore(
