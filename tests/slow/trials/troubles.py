@@ -37,7 +37,8 @@ RULES = {
     f"{_SUSPENDED_S:.0f} s, then SIGCONT and SIGKILL, or SIGKILL while it is stopped; the folder behind checkpoints/ "
     "renamed; the folder of the run renamed. What was renamed is given its name back before the next start",
     "unclear": "after a rename the program did not end by itself with status 2 and one line that names the folder, or "
-    "a start while the folder was away did not, or it changed a file; or there was a traceback",
+    "a start while the folder was away did not, or it changed a file; or there was a traceback "
+    "without a rename (threads of Orbax print some where their folder goes away during a save)",
     "failed_restarts": "starts that ended by themselves with another status than 0 although all was in its place",
     "lost_beyond_checkpoint": "as in the part kills",
     "archives_harmed": "archived steps that are not as they were",
@@ -87,7 +88,7 @@ def measure(workdir: Path, count: int, seed: int, say: Callable[[str], None]) ->
             if first_step(said) is not None:
                 ledger.resumed(first_step(said))
             ledger.killed(disk, last_step(said))
-            if "Traceback (most recent call last)" in said:
+            if kind not in ("vanished", "moved") and "Traceback (most recent call last)" in said:
                 unclear.append(f"{done:03}_{kind}: a traceback")
             done += 1
             say(f"{kind}, {done} of {count}: {ledger.newest} of {steps} steps kept, {ledger.lost} times lost")
