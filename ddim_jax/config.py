@@ -28,12 +28,13 @@ from ddim_jax.fields import (
 from ddim_jax.imageio.coded import parse_segments
 from ddim_jax.labels import Labels
 from ddim_jax.models import model_spec
-from ddim_jax.registry import MODELS, SAMPLERS, import_plugins
+from ddim_jax.registry import MODELS, import_plugins
 from ddim_jax.runtime.errors import CheckpointError, ConfigError, InputError
 from ddim_jax.runtime.remote import refuse_remote
 from ddim_jax.runtime.values import is_whole
 from ddim_jax.sampling_options import check_flips
 from ddim_jax.schema import SCHEMA
+from ddim_jax.unused_fields import unused_fields
 
 _NO_DIFFUSION = ("diffusion.", "sample.sampler")
 """Fields that a network without diffusion has no value for, but the loss where that is chosen."""
@@ -202,7 +203,7 @@ def differences(
     may, rate_is_fixed = {"free", "ignored"}, schedule_steps and current["train"]["schedule_steps"] == schedule_steps
     if saved["train"]["lr_schedule"] == "constant" or rate_is_fixed:
         may.add("length")
-    unused = _unused(saved).keys() & _unused(current).keys()
+    unused = unused_fields(saved).keys() & unused_fields(current).keys()
     named = saved["model"]["overrides"].keys() | current["model"]["overrides"].keys()
 
     def values(config):  # an override that says what the field is anyway changes nothing
@@ -234,43 +235,6 @@ def override_fields() -> dict[str, Field]:
             if fields.setdefault(name, field).type is not field.type:
                 fields[name] = dataclasses.replace(field, type=object)
     return fields
-
-
-def refuse_unused(config: Mapping[str, Any]) -> None:
-    """Refuses a field that was set and does nothing with the values of others; for a new run.
-
-    Raises:
-      ConfigError: names the field and the reason.
-    """
-    own = model_spec(config["model"]["name"]).defaults
-    for name, reason in _unused(config).items():
-        section, field = name.split(".")
-        value, default = value_at(config, name), own.get(section, {}).get(field, SCHEMA[section][field].default)
-        if value != default:
-            change = f"change that, or leave {name} at {default}"
-            raise ConfigError(f"{name} is {value} and {reason}, so it does nothing; {change}")
-
-
-def _unused(config: Mapping[str, Any]) -> dict[str, str]:
-    """The fields that do nothing with the values of others, each with the reason."""
-    about, data, train, sampler = config["model"]["name"], config["data"], config["train"], config["sample"]["sampler"]
-    direct = issubclass(model_spec(about).process, DirectProcess)
-    constant = train["lr_schedule"] == "constant" and "train.lr_schedule is constant"
-    cosine = config["diffusion"]["noise_schedule"] == "cosine" and "diffusion.noise_schedule is cosine"
-    one_pass = direct and f"{about} works in one pass"
-    used = () if direct else getattr(SAMPLERS.get(sampler), "uses", ())
-    found = {
-        "data.fold": not data["folds"] and "data.folds is not set",
-        "diffusion.beta_start": cosine,
-        "diffusion.beta_end": cosine,
-        "sample.clip_x0": one_pass,
-        "sample.eta": one_pass or ("eta" not in used and f"the sampler {sampler} has none"),
-        "train.adversarial_epsilon": not train["adversarial_share"] and "train.adversarial_share is 0",
-        "train.adversarial_share": not train["adversarial_epsilon"] and "train.adversarial_epsilon is not set",
-        "train.schedule_steps": constant,
-        "train.unlabelled_weight": not data["unlabelled"] and "data.unlabelled is not set",
-    }
-    return {name: reason for name, reason in found.items() if reason}
 
 
 def _system(name: str) -> ConfigDict:

@@ -76,7 +76,8 @@ SCHEMA: dict[str, Any] = {
             str,
             "",
             "a folder of images without masks to train on beside the others, with masks by the average of the "
-            "weights; what is of another split is left out; a step takes more than twice the time",
+            "weights; what is of another split is left out; on resume the images are compared; a step takes more than "
+            "twice the time, with several train.validation_steps still more",
             optional=True,
             resume="free",
             added=True,
@@ -253,7 +254,13 @@ SCHEMA: dict[str, Any] = {
         ),
         "keep_latest": Field(int, 2, "checkpoints kept, besides the best", low=1, high=10**6, resume="free"),
         "validation_images": Field(int, 64, "images of a validation, at most", low=1, high=_MANY),
-        "validation_steps": Field(int, help="sampling steps of a validation", low=1, high=10**6, of_model=True),
+        "validation_steps": Field(
+            int,
+            help="sampling steps of a validation and of masks for data.unlabelled",
+            low=1,
+            high=10**6,
+            of_model=True,
+        ),
     },
     "sample": {
         "sampler": Field(str, help="how samples are drawn", choices=SAMPLERS, of_model=True, resume="free"),

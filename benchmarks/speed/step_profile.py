@@ -3,9 +3,10 @@
 python -m benchmarks.speed.step_profile [--network lightweight_ddim] [--label X]
 
 The step of configs/folder.py at 64 x 64 with a stem of 2 (16 images, float32), or that of another network in the
-paper's setting as `python -m benchmarks.speed` measures it, on one thread, so that the times of its operations add up: XLA's own trace
-says how long each took, its compiled program what each is for. What no operation accounts for is the overhead of
-calls. Each label of a network is a row of docs/results/step_profile.json; runs of the same label replace it.
+paper's setting as `python -m benchmarks.speed` measures it, on one thread, so that the times of its operations add up:
+XLA's own trace says how long each took, its compiled program what each is for. What no operation accounts for is the
+overhead of calls. Each label of a network is a row of docs/results/step_profile.json; runs of the same label replace
+it.
 """
 
 import argparse

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import shutil
-import time
 from collections.abc import Iterator, Sequence
 from numbers import Integral
 from pathlib import Path
@@ -14,9 +13,6 @@ from absl import logging
 from ddim_jax.checkpoints.manifest import MANIFEST, describe_damage, is_complete
 from ddim_jax.runtime.errors import CheckpointError, InputError
 from ddim_jax.runtime.remote import local_path
-
-_LOOKS, _LOOK_SECONDS = 10, 0.1
-_WENT = "it went away while a checkpoint was saved"
 
 
 def locate(path: str | os.PathLike) -> tuple[Path, int | None]:
@@ -87,59 +83,6 @@ def is_away(path: Path, why: str | None) -> str:
         f"{path}: {what}, cannot be opened ({why}). Is a disk away? Bring it back and start again; without it, use "
         "another --workdir"
     )
-
-
-def check_there(directory: Path) -> None:
-    """Refuses a folder of checkpoints that is no longer there.
-
-    Raises:
-      CheckpointError: it is not.
-    """
-    if not directory.is_dir():
-        raise CheckpointError(is_away(directory, _WENT))
-
-
-@contextlib.contextmanager
-def vanishing(directory: Path, step: int, *, is_first: bool) -> Iterator[None]:
-    """Sees that `directory`, made for a first step, is the same folder after the block, which saves `step` there.
-
-    What is written to a path whose folder was moved away meanwhile makes a new one there. Where it holds nothing but
-    that step, it is removed again.
-
-    Raises:
-      CheckpointError: it is another folder then, or gone.
-    """
-    if is_first and not directory.is_symlink():
-        directory.mkdir(parents=True, exist_ok=True)
-    check_there(directory)
-    held = os.open(directory, os.O_RDONLY)
-
-    def is_same() -> bool:
-        try:
-            return os.path.samestat(os.fstat(held), directory.stat())
-        except OSError:
-            return False
-
-    def check(error: Exception | None = None) -> None:
-        if is_same():
-            return
-        for _ in range(_LOOKS):  # threads of Orbax write on for a moment after it has failed
-            with contextlib.suppress(OSError):
-                if not is_same() and all(path.name.partition(".")[0] == str(step) for path in directory.iterdir()):
-                    shutil.rmtree(directory)
-                    directory.parent.rmdir()  # if it was made for that alone
-            time.sleep(_LOOK_SECONDS)
-        raise CheckpointError(is_away(directory, _WENT)) from error
-
-    try:
-        yield
-    except Exception as error:
-        check(error)
-        raise
-    else:
-        check()
-    finally:
-        os.close(held)
 
 
 def is_step_name(name: str) -> bool:

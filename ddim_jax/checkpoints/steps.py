@@ -112,10 +112,6 @@ class Steps:
             else f"{reports[0]}. Choose another step or restore these files from a copy."
         )
 
-    def known(self) -> set[int]:
-        """The steps that were written or found intact."""
-        return {step for step, intact in self._intact.items() if intact}
-
     def remember(self, step: int) -> None:
         """Takes a step that was just written for intact."""
         self._intact[step] = fingerprint(self.folder(step))
@@ -123,16 +119,3 @@ class Steps:
     def forget(self, step: int) -> None:
         """Drops what is known of a step, which is to be removed."""
         self._intact.pop(step, None)
-
-    def check_still_there(self) -> None:
-        """Refuses to go on in a folder in which none of the steps that were there is left.
-
-        Raises:
-          CheckpointError: the folder was moved, emptied, or its disk taken away.
-        """
-        known = self.known()
-        if known and not known & set(self.folders()):
-            raise CheckpointError(
-                f"{self.directory}: step {max(known)}, which was there, is gone; was the folder moved, or its disk "
-                "taken away? Bring it back and start the same command again"
-            )

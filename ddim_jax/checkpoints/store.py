@@ -8,14 +8,14 @@ import contextlib
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
 from absl import logging
 
-from ddim_jax.checkpoints.folders import check_path, check_there, may_stay, remove, take_away, vanishing, which_step
+from ddim_jax.checkpoints.folders import check_path, may_stay, remove, take_away, which_step
 from ddim_jax.checkpoints.full_disk import check_room, disk_errors
 from ddim_jax.checkpoints.items import (
     METRIC,
@@ -75,6 +75,14 @@ class CheckpointStore:
         """Every complete step in increasing order; whether its files are still as written is checked on restoring."""
         return self._steps.complete()
 
+    def check_room(self, state: Any, ema_params: Any) -> None:
+        """Refuses a checkpoint of arrays like these that will not fit.
+
+        Raises:
+          OSError: the disk is full; it says how many bytes are needed and free.
+        """
+        check_room(self.directory, sum(getattr(leaf, "nbytes", 0) for leaf in jax.tree.leaves((state, ema_params))))
+
     def save(
         self,
         step: int,
@@ -83,6 +91,7 @@ class CheckpointStore:
         ema_params: Any,
         metadata: Mapping[str, Any],
         metrics: Mapping[str, float] | None = None,
+        check_place: Callable[[], None] = lambda: None,
     ) -> bool:
         """Writes one checkpoint and then removes the steps that are neither among the latest nor among the best.
 
@@ -97,6 +106,8 @@ class CheckpointStore:
           ema_params: nested dict of arrays, the weights used for sampling.
           metadata: JSON-serialisable: config, package version and so on.
           metrics: finite numbers of this step; "dice" decides what is best. A step without it is never the best.
+          check_place: raises where the folder is no longer the one that was begun in; called by process 0 before
+            anything is written, and before the manifest.
 
         Returns:
           True if written, False if an intact checkpoint of this step is already there: that one is kept.
@@ -104,9 +115,10 @@ class CheckpointStore:
         Raises:
           ValueError: the step is negative or a metric is not finite.
           InputError: the path has characters that Orbax takes for a pattern.
-          CheckpointError: an intact checkpoint of a later step is there, or those that were there are gone, so that
-            the new one would lie in another place; or what was written cannot be opened.
+          CheckpointError: an intact checkpoint of a later step is there; the folder is a link to a disk that is away;
+            or what was written cannot be opened.
           OSError: the disk is full or not writable.
+          Exception: what `check_place` raises.
         """
         import orbax.checkpoint as ocp  # not at the head: packed weights do not need it, and it takes long to import
 
@@ -116,9 +128,9 @@ class CheckpointStore:
         for name, value in (metrics or {}).items():
             if not math.isfinite(value):
                 raise ValueError(f"metric {name!r} of step {step} is {value}, not a finite number")
-        # A folder on a network does not look the same to all hosts at the same moment, and they have to do the same.
         if jax.process_index() == 0:
-            self._steps.check_still_there()
+            check_place()
+        # A folder on a network does not look the same to all hosts at the same moment, and they have to do the same.
         intact = self._clear_the_way(step) if jax.process_index() == 0 else []
         if as_first(int(step in intact)):
             return False
@@ -134,19 +146,23 @@ class CheckpointStore:
             cleanup_tmp_directories=True,
             best_fn=(lambda values: values[METRIC]) if metrics else None,  # without it Orbax drops the metrics
         )
-        check_room(self.directory, sum(getattr(leaf, "nbytes", 0) for leaf in jax.tree.leaves((state, ema_params))))
-        with disk_errors(self.directory), vanishing(self.directory, step, is_first=not self._steps.known()):
-            with ocp.CheckpointManager(self.directory, options=options) as manager:
-                manager.save(
-                    step,
-                    args=ocp.args.Composite(
-                        state=ocp.args.StandardSave(small_by_one(state)),
-                        ema_params=ocp.args.StandardSave(small_by_one(ema_params)),
-                        metadata=ocp.args.JsonSave(dict(metadata)),
-                    ),
-                    metrics={name: float(value) for name, value in metrics.items()} if metrics else None,
-                    force=True,
-                )
+        self.check_room(state, ema_params)
+        with disk_errors(self.directory):
+            try:
+                with ocp.CheckpointManager(self.directory, options=options) as manager:
+                    manager.save(
+                        step,
+                        args=ocp.args.Composite(
+                            state=ocp.args.StandardSave(small_by_one(state)),
+                            ema_params=ocp.args.StandardSave(small_by_one(ema_params)),
+                            metadata=ocp.args.JsonSave(dict(metadata)),
+                        ),
+                        metrics={name: float(value) for name, value in metrics.items()} if metrics else None,
+                        force=True,
+                    )
+            finally:
+                if jax.process_index() == 0:  # says why, where Orbax failed for that
+                    check_place()
             if jax.process_index() == 0:
                 check_written(self._steps.folder(step), state=state, ema_params=ema_params)
                 write_manifest(self._steps.folder(step))
@@ -271,8 +287,6 @@ class CheckpointStore:
         is an error only in the place of step `new`.
         """
         damage = {step: self._steps.damage(step) for step in self._steps.folders()}
-        if damage:
-            check_there(self.directory)  # or all steps would be found damaged
         intact = [step for step in damage if not damage[step]]
         for step in (step for step in damage if damage[step]):
             with may_stay(self._steps.folder(step)) if step != new else contextlib.nullcontext():

@@ -36,7 +36,6 @@ def run(description: str) -> NoReturn:
         print(f"{printable(output.value)}: {size / 2**20:.1f} MiB, {packed.metadata['data']['note']}")
         return 0
 
-    flags.mark_flags_as_required(["config", "output"])
     for holder in (config, output):  # what --help shows
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[holder.name])
-    app.run(main, flags_parser=functools.partial(parse_flags, description=description))
+    app.run(main, flags_parser=functools.partial(parse_flags, description=description, required=("output",)))

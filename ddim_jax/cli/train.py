@@ -7,8 +7,7 @@ import re
 import sys
 import textwrap
 import traceback
-from collections.abc import Iterator
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from absl import app, flags
 from ml_collections import config_flags
@@ -51,51 +50,47 @@ def run(request: StopRequest, description: str) -> NoReturn:
             train(config.value, workdir.value or f"runs/{config.value.name}", request)
         return request.exit_status
 
-    flags.mark_flag_as_required("config")
     for holder in (config, workdir, coordinator, processes, process):  # what --help shows of the program
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[holder.name])
     app.run(main, flags_parser=functools.partial(parse_flags, description=description))
 
 
-def parse_flags(arguments: list[str], description: str) -> list[str]:
-    """Parses the command line, for `app.run(main, flags_parser=...)`; `description` is the beginning of the help.
+def parse_flags(arguments: list[str], description: str, required: tuple[str, ...] = ()) -> list[str]:
+    """Parses the command line, for `app.run(main, flags_parser=...)`.
 
-    An argument that cannot be used ends the program with `error: ...` and exit status 2.
+    An argument that cannot be used, or is missing, ends the program with `error: ...` and exit status 2.
+
+    Args:
+      arguments: the command line with the program.
+      description: the beginning of the help.
+      required: the flags that have to be given besides --config.
     """
     if {"-h", "--help"} & set(arguments[1:]):
         print(_help(description))
         sys.exit(0)
     log_in_lines()
     with report_input_errors("stopped before training began"):
-        return _parse(arguments)
+        return _parse(arguments, required)
 
 
-def _parse(arguments: list[str]) -> list[str]:
-    arguments, file = _with_config_file(arguments)
-    import_plugins(_plugins(arguments))  # the fields of their networks are known then
-    arguments, unset = _without_nones(arguments)
-    for _, text in _given(arguments, "config.data.labels"):
-        try:
-            check_names(text)
-        except ValueError as error:
-            raise ConfigError(f"data.labels is {text}: {error}") from error
+def _parse(arguments: list[str], required: tuple[str, ...]) -> list[str]:
+    given = _read(arguments, required)
+    if given.file is None:
+        raise ConfigError(f"--config is missing; expected a file, or a name of: {', '.join(configs.names())}")
+    for name in required:
+        if name not in given.names:
+            raise ConfigError(f"--{name} is missing; expected {flags.FLAGS[name].help}")
+    file = given.file
+    import_plugins(given.plugins)  # the fields of their networks are known then
     try:
-        rest = flags.FLAGS(arguments)
+        rest = flags.FLAGS(given.arguments)
         config = flags.FLAGS["config"].value
         if not hasattr(config, "to_dict"):  # asking for something tells that the file was not read
             raise ConfigError(f"--config: get_config() of {file} gave {type(config).__name__}; expected fields")
-        for name in sorted(unset):
+        for name in sorted(given.unset):
             section, _, field = name.rpartition(".")
             (config[section] if section else config)[field] = None
     except flags.Error as error:
-        if file and "--config must have a value other than None" in str(error):
-            raise ConfigError(f"--config: get_config() of {file} gave nothing; expected it to return fields") from error
-        if not file and "--config must have a value other than None" in str(error):
-            raise ConfigError(
-                f"--config is missing; expected a file, or a name of: {', '.join(configs.names())}"
-            ) from error
-        if missing := re.search(r"--([\w-]+) must have a value other than None", str(error)):
-            raise ConfigError(f"--{missing[1]} is missing; expected {flags.FLAGS[missing[1]].help}") from error
         raise ConfigError(_refused_flag(error) or _without_traceback(str(error))) from error
     except OSError as error:
         raise ConfigError(f"--config: {' '.join(str(error.__cause__ or error).split())}") from error
@@ -159,57 +154,73 @@ def _help(description: str) -> str:
     )
 
 
-def _with_config_file(arguments: list[str]) -> tuple[list[str], str | None]:
-    """The arguments with the file that --config means in place of a name, and that file; None where it is not given."""
-    for place, value in _given(arguments, "config"):
-        file = configs.config_file(value)
-        return [*arguments[:place], arguments[place].removesuffix(value) + file, *arguments[place + 1 :]], file
-    return arguments, None
+class _Given(NamedTuple):
+    """A command line, read.
+
+    Attributes:
+      arguments: for absl: with the file that --config means, and without those that set a field to none, for which
+        absl has no type.
+      file: the one that --config means; None where it is not given.
+      plugins: the modules that --config.plugins names, as a tuple or one at a time.
+      unset: the fields that are none. Of several arguments for one field the last one counts.
+      names: of the flags that were read and have a value.
+    """
+
+    arguments: list[str]
+    file: str | None
+    plugins: tuple[str, ...]
+    unset: set[str]
+    names: set[str]
 
 
-def _without_nones(arguments: list[str]) -> tuple[list[str], set[str]]:
-    """The arguments but those that set a field to none, which absl has for no type; and the fields that stay so.
+def _read(arguments: list[str], required: tuple[str, ...]) -> _Given:
+    """Goes through the command line once.
 
-    Of several arguments for one field the last one counts.
+    Raises:
+      ConfigError: there is no such config, or data.labels gives a name twice.
     """
     can_be = {name for name, field in fields_of(SCHEMA) if field.optional or field.of_model or field.of_augmentation}
-    flag = re.compile(r"--?config\.((?:systems\.\w+\.)?([\w.]+))(?:=(.*))?", re.DOTALL)
-    kept: list[str] = []
+    file, plugins = None, []
     unset: set[str] = set()
+    names: set[str] = set()
     following = iter(arguments)
+    kept = [next(following)]
     for argument in following:
-        if (found := flag.fullmatch(argument)) and (found[2] in can_be or found[2].startswith("model.overrides.")):
-            value = next(following, None) if found[3] is None else found[3]
-            if value in ("none", "None"):
-                unset.add(found[1])
-                continue
-            unset.discard(found[1])
-            if found[3] is None and value is not None:
-                argument = f"{argument}={value}"
-        kept.append(argument)
-    return kept, unset
-
-
-def _plugins(arguments: list[str]) -> tuple[str, ...]:
-    """The modules that --config.plugins names, as a tuple or one at a time."""
-    named: list[str] = []
-    for _, text in _given(arguments, "config.plugins"):
-        value: Any = text
-        with contextlib.suppress(SyntaxError, ValueError):
-            value = ast.literal_eval(text)
-        named += value if isinstance(value, tuple | list) else [value]
-    return tuple(map(str, named))
-
-
-def _given(arguments: list[str], flag: str) -> Iterator[tuple[int, str]]:
-    """The values that the command line gives a flag, each with the place of the argument that it ends."""
-    for place, argument in enumerate(arguments):
         name, equals, value = argument.lstrip("-").partition("=")
-        if argument.startswith("-") and name == flag:
-            if equals:
-                yield place, value
-            elif place + 1 < len(arguments):
-                yield place + 1, arguments[place + 1]
+        setting = name.removeprefix("config.")  # with the system that it is of
+        field = re.sub(r"^systems\.\w+\.", "", setting)
+        may_be_none = name != setting and (field in can_be or field.startswith("model.overrides."))
+        if not argument.startswith("-") or not (may_be_none or name in ("config", "config.plugins", *required)):
+            kept.append(argument)
+            continue
+        value = value if equals else next(following, None)
+        if value is None:
+            kept.append(argument)
+            continue
+        names.add(name)
+        if may_be_none and value in ("none", "None"):
+            unset.add(setting)
+            continue
+        unset.discard(setting)
+        if name == "config":
+            value = file = configs.config_file(value)
+        elif name == "config.plugins":
+            plugins += _modules(value)
+        elif name == "config.data.labels":
+            try:
+                check_names(value)
+            except ValueError as error:
+                raise ConfigError(f"data.labels is {value}: {error}") from error
+        kept.append(f"--{name}={value}")
+    return _Given(kept, file, tuple(plugins), unset, names)
+
+
+def _modules(text: str) -> list[str]:
+    """The modules that a value of --config.plugins names."""
+    value: Any = text
+    with contextlib.suppress(SyntaxError, ValueError):
+        value = ast.literal_eval(text)
+    return [str(one) for one in (value if isinstance(value, tuple | list) else [value])]
 
 
 def _refused_flag(error: flags.Error) -> str:

@@ -27,6 +27,7 @@ from ddim_jax.training.input_pipeline import batches, keep_split, with_unlabelle
 from ddim_jax.training.logging import DeferredErrors, Reporter, create_reporter
 from ddim_jax.training.nan_guard import LossWatch, NonFiniteLoss, last_good_checkpoint_named
 from ddim_jax.training.one_training import FOLDS, OneTraining, begin_folder
+from ddim_jax.training.resume import changed_in_vain
 from ddim_jax.training.setup import PreparedRun, Run, open_run, prepare
 from ddim_jax.training.sharding import place
 from ddim_jax.training.state import TrainState
@@ -84,9 +85,11 @@ def _train(
     last_word.checkpoint = _last_checkpoint(run.store)
     if run.start_step >= run.steps:
         if jax.process_index() == 0:
-            print(f"{printable(workdir)} holds a finished run of {quantity(run.start_step, 'step')}; nothing to do.")
+            finished = f"{workdir} holds a finished run of {quantity(run.start_step, 'step')}; nothing to do."
+            print(printable(finished + changed_in_vain(run.saved, config)))
         return run.start_step
     state = place(run.mesh, state)
+    run.store.check_room(_kept(state), state.ema_params)  # before images are read and programs compiled
     prepared = prepare(run)
 
     keep_split(run.data.train)
@@ -117,9 +120,14 @@ class _Saver(NamedTuple):
     last_word: LastWord
 
     def __call__(self, step: int, state: TrainState, scores: dict[str, float] | None) -> None:
-        self.one_training.check_place()
-        kept = {"step": state.step, "params": state.params, "opt_state": state.opt_state}
-        self.store.save(step, state=kept, ema_params=state.ema_params, metadata=self.metadata, metrics=scores)
+        self.store.save(
+            step,
+            state=_kept(state),
+            ema_params=state.ema_params,
+            metadata=self.metadata,
+            metrics=scores,
+            check_place=self.one_training.check_place,
+        )
         self.one_training.saved(step)
         self.last_word.checkpoint = _last_checkpoint(self.store)
 
@@ -229,6 +237,11 @@ def _validate(
         raise NonFiniteLoss(f"the validation loss of step {step} is {result.loss}")
     report(step, result)
     return {"dice": result.dice, "loss": result.loss}
+
+
+def _kept(state: TrainState) -> dict[str, Any]:
+    """The part of a state that a checkpoint has beside the averaged weights."""
+    return {"step": state.step, "params": state.params, "opt_state": state.opt_state}
 
 
 def _last_checkpoint(store: CheckpointStore) -> str:

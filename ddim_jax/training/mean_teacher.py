@@ -29,7 +29,7 @@ class MeanTeacher(NamedTuple):
 
     Attributes:
       weight: of their loss beside that of the labelled ones, after the ramp.
-      options: how the teacher samples a mask: as a validation does.
+      options: how the teacher samples a mask: as a validation does, in `train.validation_steps` passes of the network.
     """
 
     weight: float

@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from ddim_jax.checkpoints.folders import check_path
+from ddim_jax.checkpoints.folders import check_path, step_folders
 from ddim_jax.checkpoints.manifest import MANIFEST
 from ddim_jax.data.pixels import PIXELS
 from ddim_jax.runtime.atomic import json_text, make_folder, write_json
@@ -114,7 +114,7 @@ class OneTraining:
         """Checks that the folder is still the one that was taken: a save would make another in its place.
 
         Raises:
-          InputError: it was moved, replaced, or its disk taken away.
+          InputError: it was moved, replaced, or its disk taken away; or that of its checkpoints, to which a link leads.
         """
         if self._file is None:
             return
@@ -128,6 +128,7 @@ class OneTraining:
                 "more is saved there. Start the same command again with the --workdir where it lies; it goes on from "
                 "the last checkpoint"
             )
+        step_folders(self._workdir / "checkpoints")
 
 
 def begin_folder(

@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 from ddim_jax import __version__
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.checkpoints.weights import TRAINED_IN
-from ddim_jax.config import refuse_unused, total_steps
+from ddim_jax.config import total_steps
 from ddim_jax.data import (
     Augmentation,
     Source,
@@ -39,11 +39,12 @@ from ddim_jax.training.input_pipeline import RunImages, read_pictures, read_unla
 from ddim_jax.training.mean_teacher import MeanTeacher
 from ddim_jax.training.one_training import OneTraining, check_files
 from ddim_jax.training.optimiser import Optimiser, configured_optimiser
-from ddim_jax.training.resume import as_begun, check_not_away, find_checkpoint, restore, training_environment
+from ddim_jax.training.resume import Found, as_begun, find_checkpoint, restore, training_environment
 from ddim_jax.training.sharding import data_mesh
 from ddim_jax.training.state import TrainState, create_state, load_weights, parameter_count, start_from
 from ddim_jax.training.step import make_train_step
 from ddim_jax.training.validation import Validator, validation_options, validation_rows
+from ddim_jax.unused_fields import refuse_unused
 
 
 class RunData(NamedTuple):
@@ -81,6 +82,7 @@ class Run(NamedTuple):
       start_step: the steps that are made; 0 for a new run.
       parameters: the number of weights.
       initial: from where the first weights are, in words; None where they are drawn or restored.
+      saved: the metadata of the checkpoint that it goes on from; {} for a new run.
     """
 
     config: Mapping[str, Any]
@@ -97,6 +99,7 @@ class Run(NamedTuple):
     start_step: int
     parameters: int
     initial: str | None
+    saved: Mapping[str, Any]
 
     def is_unchanged(self) -> bool:
         """True if no other training has saved a checkpoint in the folder meanwhile."""
@@ -116,60 +119,94 @@ def open_run(config: Mapping[str, Any], workdir: Path, one_training: OneTraining
     """
     check_place(workdir)
     check_files(workdir)
+    check_place(workdir / "checkpoints")
     about, fields, data = config["model"], config["train"], config["data"]
     labels = Labels.from_config(data)
     model = create_model(about["name"], preset=about["preset"], mask_channels=labels.channels, **about["overrides"])
     process = create_process(model, config["diffusion"], labels)
-    batch_size, image_size = fields["batch_size"], data["image_size"]
-    check_memory(model, image_size)
-    mesh = data_mesh(batch_size, accumulate=fields["accumulate"])
+    check_memory(model, data["image_size"])
+    mesh = data_mesh(fields["batch_size"], accumulate=fields["accumulate"])
 
     store = CheckpointStore(workdir / "checkpoints", keep_latest=fields["keep_latest"])
     one_training.hold_if_known()
-    steps_there = store.steps()
-    found = find_checkpoint(store, config, str(workdir))
-    check_not_away(found, one_training.last_saved, store)
-    initial = None
-    if found is not None:
-        config = as_begun(config, store, found)
-    else:
-        refuse_unused(config)
-    if found is None and fields["init_from"] is not None:
-        initial = load_weights(fields["init_from"], model, image_size, labels)
+    parts = {
+        "workdir": workdir,
+        "labels": labels,
+        "model": model,
+        "process": process,
+        "mesh": mesh,
+        "store": store,
+        "steps_there": store.steps(),
+    }
+    found = find_checkpoint(store, config, str(workdir), one_training.last_saved)
+    return _begin(config, parts) if found is None else _go_on(as_begun(config, found), found, parts)
 
-    train, validation = first_alone(
-        lambda: [load_dataset(split=split, **configured(data)) for split in ("train", "val")]
-    )
-    steps = total_steps(fields["steps"], fields["epochs"], batch_size, len(train))  # an epoch is as long as the data
-    optimiser = configured_optimiser(fields, steps)
-    unlabelled = read_unlabelled(data, {"train": train, "val": validation}) if data["unlabelled"] else None
-    opened = RunData(train, validation, unlabelled)
-    if found is None:
-        if (division := getattr(train, "division", None)) is not None:
-            division.check_drawn()
-        state = create_state(model, optimiser, image_size, config["seed"])
-        if initial is not None:
-            state, initial = start_from(state, initial), initial.description  # they would be kept for the whole run
-    else:
-        here = {"model": model, "optimiser": optimiser, "image_size": image_size, "mesh": mesh}
-        state = restore(store, found, opened.identity(), str(workdir), **here)
+
+def _begin(config: Mapping[str, Any], parts: Mapping[str, Any]) -> tuple[Run, TrainState]:
+    """A run without a checkpoint; `parts` are fields of `Run`."""
+    refuse_unused(config)
+    model, fields, image_size = parts["model"], config["train"], config["data"]["image_size"]
+    init_from, weights, initial = fields["init_from"], None, None
+    if init_from is not None:
+        weights = load_weights(init_from, model, image_size, parts["labels"])
+    data, steps, optimiser = _open_data(config)
+    if (division := getattr(data.train, "division", None)) is not None:
+        division.check_drawn()
+    state = create_state(model, optimiser, image_size, config["seed"])
+    if weights is not None:
+        state, initial = start_from(state, weights), weights.description
     run = Run(
         config=config,
-        workdir=workdir,
-        labels=labels,
-        model=model,
-        process=process,
-        mesh=mesh,
-        data=opened,
+        data=data,
         optimiser=optimiser,
-        store=store,
-        steps_there=steps_there,
+        steps=steps,
+        start_step=0,
+        parameters=parameter_count(state.params),
+        initial=initial,
+        saved={},
+        **parts,
+    )
+    return run, state
+
+
+def _go_on(config: Mapping[str, Any], found: Found, parts: Mapping[str, Any]) -> tuple[Run, TrainState]:
+    """A run that goes on from a checkpoint; `parts` are fields of `Run`."""
+    data, steps, optimiser = _open_data(config)
+    state = restore(
+        parts["store"],
+        found,
+        data.identity(),
+        {"train": data.train.ids, "val": data.validation.ids},
+        str(parts["workdir"]),
+        model=parts["model"],
+        optimiser=optimiser,
+        image_size=config["data"]["image_size"],
+        mesh=parts["mesh"],
+    )
+    run = Run(
+        config=config,
+        data=data,
+        optimiser=optimiser,
         steps=steps,
         start_step=int(state.step),
         parameters=parameter_count(state.params),
-        initial=initial,
+        initial=None,
+        saved=found.metadata,
+        **parts,
     )
     return run, state
+
+
+def _open_data(config: Mapping[str, Any]) -> tuple[RunData, int, Optimiser]:
+    """The data of a run, its length in steps, which may depend on them, and the optimiser, which depends on that."""
+    data, fields = config["data"], config["train"]
+    train, validation = first_alone(
+        lambda: [load_dataset(split=split, **configured(data)) for split in ("train", "val")]
+    )
+    steps = total_steps(fields["steps"], fields["epochs"], fields["batch_size"], len(train))
+    optimiser = configured_optimiser(fields, steps)
+    unlabelled = read_unlabelled(data, {"train": train, "val": validation}) if data["unlabelled"] else None
+    return RunData(train, validation, unlabelled), steps, optimiser
 
 
 class PreparedRun(NamedTuple):
@@ -226,8 +263,7 @@ def prepare(run: Run) -> PreparedRun:
     of_unlabelled = {} if unlabelled is None else unlabelled.digests
     digests, trained_on = pictures.digests | of_unlabelled, pictures.trained_on | of_unlabelled
     if run.start_step:
-        saved = run.store.metadata(run.start_step)
-        check_same_pixels(saved, digests, run.workdir, refuse=data["same_pixels"])
+        check_same_pixels(run.saved, digests, run.workdir, refuse=data["same_pixels"])
     sampling = validation_options(run.config)
     train_step = make_train_step(
         run.model,

@@ -9,10 +9,18 @@ import numpy as np
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.config import resolve_config
 from ddim_jax.data import ids_digest, load_dataset
+from ddim_jax.data.generated import COUNTS
 from ddim_jax.models import create_model, example_inputs
 from tests.slow.trials import tiny_config
 
-_FIELDS = {"data.name": "folder", "data.root": "", "train.batch_size": 2, "train.steps": 2, "sample.samples": 1}
+_FIELDS = {
+    "data.name": "folder",
+    "data.root": "",
+    "data.counts": COUNTS,
+    "train.batch_size": 2,
+    "train.steps": 2,
+    "sample.samples": 1,
+}
 """Differences from `tiny_config` where training reads the images of a folder."""
 
 

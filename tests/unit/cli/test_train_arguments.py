@@ -55,12 +55,12 @@ def parse(monkeypatch, tmp_path, capsys):
     own = flags.FlagValues()
     monkeypatch.setattr(flags, "FLAGS", own)
     config_flags.DEFINE_config_file("config", None, flag_values=own)
-    flags.mark_flag_as_required("config", flag_values=own)
+    flags.DEFINE_string("output", None, "FILE.safetensors", flag_values=own)
 
-    def parse(*arguments):
+    def parse(*arguments, required=()):
         monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
         try:
-            return command.parse_flags(sys.argv, "Trains.")
+            return command.parse_flags(sys.argv, "Trains.", required)
         except SystemExit as exit:
             assert exit.code == 2
             (line,) = capsys.readouterr().err.splitlines()
@@ -95,6 +95,15 @@ def test_none_for_fields_of_any_type_that_may_be_none(parse):
     assert [*found, config.model.overrides.base_channels] == [None] * 5
     assert parse("--config", "tiny.py", "--config.name", "none") == ["train.py"]
     assert flags.FLAGS["config"].value.name == "none"  # a text like any other
+
+
+def test_what_is_required_besides_the_config_is_named(parse):
+    missing = "error: --output is missing; expected FILE.safetensors"
+    assert parse("--config", "tiny.py", required=("output",)) == missing
+    assert parse("--config", "tiny.py", "--output", required=("output",)) == missing
+    for given in (["--output=a"], ["--output", "a"]):
+        assert parse("--config", "tiny.py", *given, required=("output",)) == ["train.py"]
+        assert flags.FLAGS["output"].value == "a"
 
 
 @pytest.mark.parametrize("field", ["train.init_from", "systems.unet.model.overrides.dtype"])
@@ -138,7 +147,7 @@ def test_the_help_has_the_configs_and_the_first_fields(parse, capsys):
         (("--config", "latin.py"), "--config: .*latin.py, line .*expected a file of Python"),
         (("--config=picture.py",), "--config: .*picture.py.*expected a file of Python"),
         (("--config", "empty.py"), "--config: .*empty.py .*get_config"),
-        (("--config", "none.py"), "--config: get_config.. of none.py gave nothing"),
+        (("--config", "none.py"), "--config: get_config.. of none.py gave NoneType; expected fields"),
         (("--config", "tiny.py", "--config.trian.steps=3"), "no field 'trian'.*\"train\""),
         (("--config", "tiny.py", "--config.train.stepz=3"), "no field 'stepz'.*\"steps\""),
         (("--config", "tiny.py", "--config.model.overrides.widht=none"), "no field 'widht'"),

@@ -11,12 +11,13 @@ import pytest
 from ml_collections.config_flags.config_flags import ConfigFileFlagParser
 
 from configs import table1
-from ddim_jax.config import refuse_unused, resolve_config, total_steps
+from ddim_jax.config import resolve_config, total_steps
 from ddim_jax.labels import Labels
 from ddim_jax.models import create_model, create_process, example_inputs
 from ddim_jax.registry import DATASETS, MODELS
 from ddim_jax.training.optimiser import configured_optimiser
 from ddim_jax.training.state import parameter_count
+from ddim_jax.unused_fields import refuse_unused
 
 FOLDER = Path(__file__).parents[3] / "configs"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py"))

@@ -192,7 +192,15 @@ def test_the_end_of_a_run_of_several_annotators_names_the_latest_step():
 def test_a_finished_run_is_left_alone(plain, capsys):
     before = {path: path.stat().st_mtime_ns for path in plain.rglob("*")}
     assert train(unet_config(steps=12, log_every=5), plain) == 12
-    assert f"{plain} holds a finished run of 12 steps; nothing to do." in capsys.readouterr().out
+    told = f"{plain} holds a finished run of 12 steps; nothing to do."
+    assert capsys.readouterr().out == f"{told} Other values of train.log_every change nothing any more.\n"
+    config = unet_config(steps=12)
+    assert train(config, plain) == 12
+    assert capsys.readouterr().out == f"{told}\n"
+    config["sample"]["samples"] = 3
+    assert train(config, plain) == 12
+    samples = "Other values of sample.samples change nothing any more; for other samples give evaluate and sample their"
+    assert capsys.readouterr().out == f"{told} {samples} options.\n"
     assert {path: path.stat().st_mtime_ns for path in plain.rglob("*")} == before
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from tiny_runs import tiny_config
 
+from ddim_jax.data.pixels import digest_of, write_pixels
 from ddim_jax.runtime.errors import CheckpointError, ConfigError
 from ddim_jax.training.resume import check_same_config, check_same_data
 
@@ -29,6 +30,26 @@ def test_metadata_of_no_run_are_named_with_their_file():
             check(saved)
     with pytest.raises(ConfigError, match="runs/x holds a run trained on 11 images; there are 12 now"):
         check({**now, "data": {"train_examples": 11}})
+
+
+def test_images_that_came_and_went_are_named_and_unlabelled_ones_told_by_their_field(tmp_path):
+    pixels = dict.fromkeys(("a", "b", "a//empty", "v", "unlabelled/u"), "0" * 64)
+    write_pixels(tmp_path, pixels, {})
+    now = {"train_ids_sha256": "t", "train_examples": 2, "val_ids_sha256": "v", "unlabelled_ids_sha256": "u"}
+    saved = {"data": now | {"pixels_sha256": digest_of(pixels)}}
+
+    def told(**differing):
+        ids = {"train": ("b", "c"), "val": ("v", "w")}
+        with pytest.raises(ConfigError) as error:
+            check_same_data(saved, now | differing, str(tmp_path), Path("runs/x/checkpoints/8"), ids)
+        return re.search("now, and (.*). Use the same images", str(error.value))[1]
+
+    names = "the names of training or validation images differ"
+    assert told(train_ids_sha256="other") == f"{names} (gone: a; new: c)"
+    assert told(unlabelled_ids_sha256=None) == "data.unlabelled was set there and is not now"
+    assert told(unlabelled_ids_sha256="w") == "the names of images of data.unlabelled differ"
+    saved["data"] |= {"unlabelled_ids_sha256": None, "pixels_sha256": "of another table"}
+    assert told(val_ids_sha256="w") == f"data.unlabelled is set now and was not there and {names}"
 
 
 def test_another_configuration_is_refused_with_every_difference():

@@ -13,6 +13,7 @@ from tiny_runs import SIZE, assert_same_bits, checkpoint, tiny_config, unet_conf
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.data import Example
 from ddim_jax.data.facts import image_digest
+from ddim_jax.data.generated import COUNTS
 from ddim_jax.data.pixels import read_trained_on
 from ddim_jax.evaluation import evaluate_checkpoint
 from ddim_jax.imageio.images import read_image
@@ -50,7 +51,12 @@ def folder_config(folder, make=tiny_config, **train_fields):
             (folder / kind).mkdir(parents=True, exist_ok=True)
             Image.fromarray(np.zeros(shape, np.uint8)).save(folder / kind / f"{name}.png")
     config = make(**train_fields)
-    config["data"] |= {"name": "folder", "root": str(folder), "cache_dir": str(folder.parent / "cache")}
+    config["data"] |= {
+        "name": "folder",
+        "root": str(folder),
+        "cache_dir": str(folder.parent / "cache"),
+        "counts": COUNTS,
+    }
     return config
 
 

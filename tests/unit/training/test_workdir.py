@@ -5,12 +5,13 @@ import json
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tiny_runs import unet_config
 
 from ddim_jax.runtime.errors import CheckpointError, ConfigError, InputError
-from ddim_jax.training import setup, train
+from ddim_jax.training import loop, setup, train
 from ddim_jax.training.logging import Reporter
 from ddim_jax.training.one_training import LOCK, OneTraining, check_files
 
@@ -170,6 +171,28 @@ def test_the_folder_remembers_what_was_saved_last(tmp_path):
         (tmp_path / LOCK).unlink()
         with pytest.raises(InputError, match="the folder was moved, replaced or taken away"):
             one.check_place()
+        (tmp_path / LOCK).touch()
+    with OneTraining(tmp_path) as one:
+        one.hold()
+        (tmp_path / "checkpoints").symlink_to(tmp_path / "disk")
+        with pytest.raises(CheckpointError, match=f"a link to {tmp_path}/disk, cannot be opened"):
+            one.check_place()
+
+
+def test_a_folder_of_checkpoints_that_may_not_be_written_to_is_refused_at_the_start(tmp_path, monkeypatch):
+    (tmp_path / LOCK).touch()
+    (tmp_path / "checkpoints").mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "checkpoints")
+    with pytest.raises(InputError, match=r"checkpoints: the folder .*: .*/checkpoints may not be written to; c"):
+        train(unet_config(), tmp_path)
+
+
+def test_a_disk_without_room_for_a_checkpoint_is_told_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
+    monkeypatch.setattr(loop, "prepare", None)
+    with pytest.raises(OSError, match=r"No space left on device: a checkpoint takes [\d,]{6,} bytes, 1,000 are free"):
+        train(unet_config(), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("name", ["config.json", "pixels.csv", "folds.csv", "metrics.jsonl", "checkpoints/100/params"])
