@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import ROOT, measured_on, parameters
+from benchmarks.machine import ROOT, measured_on, network_of, parameters
 from benchmarks.quality import costs
 from benchmarks.quality.rows import area_interval
 from benchmarks.quality.runs import augmentation_of, read_config, stem_of, with_augmentation
@@ -42,7 +42,6 @@ RULES = {
 
 
 _SAME_COST = {
-    "model": ("preset", "overrides"),
     "data": ("crop", "unlabelled"),
     "train": ("batch_size", "adversarial_share"),
     "sample": ("steps", "samples", "flips"),
@@ -56,7 +55,9 @@ def ratios(config: Mapping[str, Any], timed: Path = costs.OUTPUT) -> dict[str, A
     rows = [row for row in read_rows(timed) if identity(row, costs.IDENTITY) == (*about, 4)]
     if rows:
         known = costs.config_of(*about)
-        if any(config[part][name] != known[part][name] for part, names in _SAME_COST.items() for name in names):
+        if network_of(config) != network_of(known) or any(
+            config[part][name] != known[part][name] for part, names in _SAME_COST.items() for name in names
+        ):
             rows = []
     found = rows[0] if rows else {}
     return {
@@ -132,9 +133,9 @@ def choices(root: Path) -> str:
 
 
 _CHOICES = {
-    ("trunk_ddim", 128, 4): "`folder`; `skin`, `polyp`",
-    ("trunk_ddim", 64, 2): "the same with `--config.data.image_size=64 --config.model.overrides.stem_stride=2`",
-    ("unet", 128, 4): "the same with `--config.model.name=unet --config.train.steps=9146`",
+    ("trunk_ddim", 64, 2): "`folder`; `skin`, `polyp`",
+    ("trunk_ddim", 128, 2): "the same, then 128 x 128",
+    ("unet", 64, 2): "the same with `--config.model.name=unet --config.train.steps=9146`",
 }
 """Systems, sizes and stems, in words."""
 _TRAINING = ("dataset", "size", "stem", "augmentation", "system", "budget_s")

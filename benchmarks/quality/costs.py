@@ -1,7 +1,7 @@
 """The times of a training step and of an image of a config's network beside another's.
 
 python -m benchmarks.quality.costs [--systems NAME...] [--inputs SIZE/STEM...]
-python -m benchmarks.quality.costs --systems trunk_ddim lightweight_ddim --inputs 128/4 --evaluations 250
+python -m benchmarks.quality.costs --systems trunk_ddim lightweight_ddim --inputs 64/2 --evaluations 250
 
 times the networks of configs/folder.py in turns with the small U-Net, and that with itself, and writes rows of
 docs/results/costs.json; `python -m benchmarks.render` puts the table into the pages. 250 evaluations, 50 steps of 5
@@ -165,7 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     systems = ["trunk_ddim", "lightweight_ddim", _REFERENCE]
     parser.add_argument("--systems", nargs="+", default=systems, metavar="NAME", help=f"default: {' '.join(systems)}")
-    inputs = ["128/4", "64/2"]
+    inputs = ["64/2", "128/2", "128/4"]
     about_inputs = f"size of the images and stem; default: {' '.join(inputs)}"
     parser.add_argument("--inputs", nargs="+", default=inputs, metavar="SIZE/STEM", help=about_inputs)
     parser.add_argument("--evaluations", type=int, choices=(4, 250), default=4, help="for an image; default: 4")

@@ -42,15 +42,14 @@ class Recipe(NamedTuple):
 
 
 _HALF = {"data.empty_windows": 0.5}
-_SMALL = {"data.image_size": 64, "model.overrides.stem_stride": 2}
-_FINE = {"model.overrides.stem_stride": 2, "train.steps": 2000, "train.checkpoint_every": 500}
+_FINE = {"data.image_size": 128, "train.steps": 2000, "train.checkpoint_every": 500}
 RECIPES = {
     "lung_xray": Recipe(folder, ({},), ("best",), ("Lung",)),
     "skin_lesion": Recipe(skin, ({},), ("best",), ("MorphologicallyAbnormalStructure/SkinLesion",)),
     "polyp": Recipe(
         polyp,
         (
-            _SMALL,
+            {},
             _FINE,
             _FINE | {"data.empty_windows": 0.3},
             _FINE | _HALF,

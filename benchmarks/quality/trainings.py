@@ -15,8 +15,7 @@ def add_training_arguments(
     """Adds the options that say what is trained and where it goes; `seeds`, `workdir` and `output` are defaults."""
     parser.add_argument("--system", default="trunk_ddim", metavar="NAME", help="the network (%(default)s)")
     parser.add_argument("--steps", type=int, default=2000, metavar="N", help="of each training (%(default)s)")
-    about_size = "side of the images (%(default)s); the stem folds them into 32 x 32 pixels of the first level"
-    parser.add_argument("--size", type=int, default=64, metavar="N", help=about_size)
+    parser.add_argument("--size", type=int, default=64, metavar="N", help="side of the images (%(default)s)")
     default = " ".join(map(str, seeds))
     parser.add_argument(
         "--seeds", nargs="+", type=int, default=list(seeds), metavar="N", help=f"of each row; default: {default}"
@@ -35,7 +34,6 @@ def folder_config_of(data: Path, given: argparse.Namespace, seed: int, *, rotati
     config = folder_config.get_config()
     config.model.name, config.seed = given.system, seed
     config.data.root, config.data.image_size, config.data.rotation_degrees = str(data), given.size, rotation
-    config.model.overrides.stem_stride = max(1, given.size // 32)
     config.train.steps, config.train.checkpoint_every = given.steps, max(1, given.steps // validations)
     return config
 

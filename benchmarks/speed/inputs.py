@@ -53,22 +53,9 @@ class Setting:
 
 def recommended_config() -> dict[str, Any]:
     """The config of configs/folder.py, resolved, without images."""
-    return resolve_config(_without_images())
-
-
-def recommended_at_64() -> dict[str, Any]:
-    """The same at 64 x 64 with a stem of 2, as the cases of the suites are: what follows the stem has the same size."""
-    config = _without_images()
-    config.data.image_size, config.model.overrides.stem_stride = 64, None
-    for own in config.systems.values():
-        own.model.overrides.stem_stride = None  # the preset's
-    return resolve_config(config)
-
-
-def _without_images() -> Any:
     config = folder.get_config()
     config.data.root = "."  # of which nothing is read
-    return config
+    return resolve_config(config)
 
 
 def setting_of(model: str) -> Setting:

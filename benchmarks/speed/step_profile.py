@@ -2,11 +2,10 @@
 
 python -m benchmarks.speed.step_profile [--network lightweight_ddim] [--label X]
 
-The step of configs/folder.py at 64 x 64 with a stem of 2 (16 images, float32), or that of another network in the
-paper's setting as `python -m benchmarks.speed` measures it, on one thread, so that the times of its operations add up:
-XLA's own trace says how long each took, its compiled program what each is for. What no operation accounts for is the
-overhead of calls. Each label of a network is a row of docs/results/step_profile.json; runs of the same label replace
-it.
+The step of configs/folder.py (64 x 64, 16 images, float32), or that of another network in the paper's setting as
+`python -m benchmarks.speed` measures it, on one thread, so that the times of its operations add up: XLA's own trace
+says how long each took, its compiled program what each is for. What no operation accounts for is the overhead of
+calls. Each label of a network is a row of docs/results/step_profile.json; runs of the same label replace it.
 """
 
 import argparse
@@ -30,7 +29,7 @@ import optax
 from benchmarks.machine import ROOT, describe_host, provenance
 from benchmarks.result_file import add_row
 from benchmarks.speed.cases import MODELS, chosen, suite_cases
-from benchmarks.speed.inputs import RECOMMENDED, recommended_at_64, setting_of
+from benchmarks.speed.inputs import RECOMMENDED, recommended_config, setting_of
 from ddim_jax import __version__
 from ddim_jax.data import Augmentation
 from ddim_jax.diffusion import DiffusionProcess
@@ -207,7 +206,7 @@ def measure(steps: int, network: str, label: str) -> dict[str, Any]:
 def _step_of(network: str) -> tuple[Any, Any, Any]:
     """The training step of a network with a fresh state and a batch of noise."""
     if network == RECOMMENDED:
-        config = recommended_at_64()
+        config = recommended_config()
         about, fields = config["model"], config["train"]
         model = create_model(about["name"], preset=about["preset"], **about["overrides"])
         process = create_process(model, config["diffusion"], Labels())

@@ -51,9 +51,9 @@ def _as_in_config(name: str, more: str = "", **how: Any) -> dict[str, Any]:
 _OF_DATA = {
     "image_size": {
         "type": int,
-        "default": 128,
+        "default": 64,
         "metavar": "N",
-        "help": "with --data: the data.image_size to train at, in pixels (default: 128)",
+        "help": "with --data: the data.image_size to train at, in pixels (default: 64)",
     },
     "labels": _as_in_config("labels", type=_literal, metavar="JSON"),
     "ignore": _as_in_config("ignore", type=_literal, metavar="VALUES"),

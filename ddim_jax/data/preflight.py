@@ -30,8 +30,7 @@ _GOOD = 0.9  # the Dice of resized masks, on average, at a recommended size
 _LARGEST_RESIZED = 256  # beyond it, a network that sees crops does the same with less
 _BATCH, _PASSES, _MOST_STEPS = 16, 100, 20_000
 _FEW = 50  # pairs
-_IMAGE_SIZE, _MULTIPLE = 128, 64  # of configs/folder.py, and of which its network takes multiples
-_PICTURES_PER_CORE = 115  # a second at that size; with AVX-512 half as many again
+_PICTURES_PER_CORE = 115  # a second, measured of the small lightweight_ddim at 64 x 64; that of folder.py is no slower
 
 
 def examine(
@@ -226,7 +225,7 @@ def recommend(facts: Sequence[PairFacts], device: str, cores: int) -> list[Line]
       cores: of the processor.
     """
     full = [one for one in facts if one.values]
-    enough = _enough(full) if full else _MULTIPLE
+    enough = _enough(full) if full else 64
     if enough is None:
         extent = statistics.quantiles([one.extent for one in full], n=10)[-1] if len(full) > 1 else full[0].extent
         size = next((size for size in (64, 128) if size >= 4 * extent), 256)
@@ -239,7 +238,7 @@ def recommend(facts: Sequence[PairFacts], device: str, cores: int) -> list[Line]
         )
         lines = [("data.crop", str(size), why)]
     else:
-        size = max(_IMAGE_SIZE, -(-enough // _MULTIPLE) * _MULTIPLE)
+        size = max(64, enough)
         resized = resized_at(full, size) if full else None
         why = f"{enough} keeps a pixel of each class in {KEEP:.0%} of the masks; time grows with its square"
         lines = [
@@ -257,7 +256,7 @@ def recommend(facts: Sequence[PairFacts], device: str, cores: int) -> list[Line]
         f"{_MOST_STEPS} steps"
     )
     if device == "cpu":
-        minutes = steps * _BATCH / (_PICTURES_PER_CORE * cores * (_IMAGE_SIZE / size) ** 2) / 60
+        minutes = steps * _BATCH / (_PICTURES_PER_CORE * cores * (64 / size) ** 2) / 60
         why += f"; some {max(1, round(minutes))} minutes on {cores} cores"
     lines.append(("train.steps", str(int(steps)), why))
     return lines

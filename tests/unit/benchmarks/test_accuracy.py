@@ -55,17 +55,17 @@ def test_a_run_is_a_row_and_a_table(run, tmp_path):
         assert accuracy.main([str(one) for one in arguments]) == 0
     (row,) = read_rows(output)
     assert (row["dataset"], row["system"], row["size"], row["stem"], row["steps"], row["seed"]) == (
-        "polyp", "trunk_ddim", 128, 4, 9000, 0
+        "polyp", "trunk_ddim", 64, 2, 9000, 0
     )  # fmt: skip
     assert (row["dice_mean"], row["dice_ci"], row["dice_val"]) == (0.8, [0.7, 0.9], 0.75)
-    assert (row["budget_s"], row["ece"], row["parameters"], row["n"]) == (360.0, 0.02, 531040, 150)
+    assert (row["budget_s"], row["ece"], row["parameters"], row["n"]) == (360.0, 0.02, 523672, 150)
     assert (row["area_coverage"], row["area_coverage_ci"], row["area_width_share"]) == (0.91, [0.85, 0.95], 0.0625)
     assert row | RATIOS == row
     page = rendered("<!-- table: accuracy -->\n<!-- end -->", tmp_path)
     assert (
-        "| polyp | `trunk_ddim` | 128 / 4 | 360 s | 9000 | 0 | 0.800 [0.700, 0.900] | 0.750 | 0.020 | 0.91 | 0.062 |\n"
+        "| polyp | `trunk_ddim` | 64 / 2 | 360 s | 9000 | 0 | 0.800 [0.700, 0.900] | 0.750 | 0.020 | 0.91 | 0.062 |\n"
         "\n"
-        "Parameters: `trunk_ddim` 531,040. Commits: in `accuracy.json`.\n" in page
+        "Parameters: `trunk_ddim` 523,672. Commits: in `accuracy.json`.\n" in page
     )
     page = rendered("<!-- table: choices -->\n<!-- end -->", tmp_path)
     assert page.splitlines()[3:-1] == ["| `folder`; `skin`, `polyp` | 6 |  |  | 0.800 |"]
@@ -74,7 +74,7 @@ def test_a_run_is_a_row_and_a_table(run, tmp_path):
     write_rows(output, {}, [row, again, earlier | {"augmentation": "strong, 0.5 empty windows"}])
     page = rendered("<!-- table: accuracy -->\n<!-- end -->", tmp_path)
     assert "| 9000 | 0, 1 | 0.850 (0.800 to 0.900) | 0.750 | 0.025 (0.020 to 0.030) | 0.91 | 0.062 |\n" in page
-    assert "| polyp | `trunk_ddim`, 0.5 empty windows | 128 / 4 | 360 s | 9000 | 0 |" in page
+    assert "| polyp | `trunk_ddim`, 0.5 empty windows | 64 / 2 | 360 s | 9000 | 0 |" in page
     assert "| 0.91 |  |\n" in page  # not known of the earlier row
 
 
@@ -95,7 +95,7 @@ def test_trainings_of_other_lengths_and_augmentations_are_rows_of_their_own(run,
 
 
 def test_times_are_those_of_the_same_network_and_size(tmp_path):
-    about = {"system": "trunk_ddim", "size": 128, "stem": 4, "image": 1.1}
+    about = {"system": "trunk_ddim", "size": 64, "stem": 2, "image": 1.1}
     rows = [about | {"evaluations": 250, "train_step": None}, about | {"evaluations": 4, "train_step": 0.97}]
     write_rows(tmp_path / "costs.json", {}, rows)
 
@@ -106,8 +106,8 @@ def test_times_are_those_of_the_same_network_and_size(tmp_path):
     config.data.update(root="/somewhere", rotation_degrees=180.0, empty_windows=0.5)  # which cost nothing
     assert found(config) == RATIOS
     unknown = dict.fromkeys(RATIOS)
-    changes = {"data.image_size": 64, "data.crop": 64, "model.name": "unet", "sample.samples": 8}
-    changes |= {"model.overrides.base_channels": 24, "model.overrides.stem_stride": 2}
+    changes = {"data.image_size": 128, "data.crop": 64, "model.name": "unet", "sample.samples": 8}
+    changes |= {"model.overrides.base_channels": 24, "model.overrides.stem_stride": 4}
     for field, value in changes.items():
         other = folder.get_config()
         other.data.root = "/somewhere"

@@ -42,7 +42,7 @@ def test_what_a_call_of_sample_py_is_timed_with():
         assert full[name] == small[name]
     recommended = startup.configuration(archive.NETWORKS["recommended"], 256)
     assert [recommended["name"], recommended["model"]["name"]] == ["folder", "trunk_ddim"]
-    assert recommended["data"]["image_size"] == 128  # its own, whatever the images' is
+    assert recommended["data"]["image_size"] == 64  # its own, whatever the images' is
 
 
 def test_only_the_network_becomes_another():

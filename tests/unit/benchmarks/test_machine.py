@@ -15,11 +15,11 @@ from ddim_jax.ops.cpu_kernels import library_path
 def test_the_weights_of_a_network():
     """The numbers are those of docs/results/accuracy.json, counted from initial weights."""
     config = folder.get_config()
-    assert Machine().parameters(resolve_config(config)) == 531_040
+    assert Machine().parameters(resolve_config(config)) == 523_672
     config.model.name = "unet"
-    assert Machine().parameters(resolve_config(config)) == 516_176
+    assert Machine().parameters(resolve_config(config)) == 510_788
     config.data.labels = {"a": 1, "b": 2}
-    assert Machine().parameters(resolve_config(config)) == 516_176 + 2 * 16 * (16 + 1)  # two masks, patches of 16
+    assert Machine().parameters(resolve_config(config)) == 510_788 + 2 * 4 * (16 + 1)  # two masks more, in patches of 4
 
 
 @pytest.mark.skipif("jax.default_backend() != 'cpu'")

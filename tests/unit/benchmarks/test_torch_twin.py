@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch", reason="the comparison needs PyTorch: pip i
 
 from benchmarks.speed.cases import Case, suite_cases  # noqa: E402
 from benchmarks.speed.inputs import draw_inputs as inputs_of  # noqa: E402
-from benchmarks.speed.inputs import recommended_at_64, setting_of  # noqa: E402
+from benchmarks.speed.inputs import recommended_config, setting_of  # noqa: E402
 from benchmarks.speed.torch_process import process_of  # noqa: E402
 from benchmarks.speed.torch_twin import create_twin  # noqa: E402
 from ddim_jax.checkpoints.torch_weights import to_torch  # noqa: E402
@@ -250,7 +250,7 @@ def test_the_trunk_and_the_head(trunk_pair):
 def test_the_recommended_loss_and_its_gradients(trunk_pair):
     model, params, twin = trunk_pair
     drawn = inputs_of(Case("train_step", "trunk_ddim", "float32", 16, 2, ()))
-    process = create_process(model, recommended_at_64()["diffusion"])
+    process = create_process(model, recommended_config()["diffusion"])
     image, mask = drawn["image"] / np.float32(127.5) - 1, 2 * drawn["mask"][..., None].astype(np.float32) - 1
     noise, t = drawn["noise"], drawn["t"]
 
@@ -275,7 +275,7 @@ def test_the_recommended_loss_and_its_gradients(trunk_pair):
 def test_the_samples_of_two_pictures(trunk_pair):
     model, params, twin = trunk_pair
     drawn = inputs_of(Case("segment", "trunk_ddim", "float32", 16, 8, (), steps=1, pictures=2))
-    process = create_process(model, recommended_at_64()["diffusion"])
+    process = create_process(model, recommended_config()["diffusion"])
     options = SamplingOptions(steps=1, samples=4, flips=True)
     sample = jax.jit(functools.partial(sample_images, process, Network(model), options=options))
     expected = sample(params, drawn["image"], np.uint32(0), np.arange(2, dtype=np.uint32))
@@ -286,7 +286,7 @@ def test_the_samples_of_two_pictures(trunk_pair):
 
 
 def test_the_suite_of_small_networks_is_that_of_the_recommended_configuration():
-    config, cases = recommended_at_64(), suite_cases("small")
+    config, cases = recommended_config(), suite_cases("small")
     options = SamplingOptions.create(config)
     train, *segments = cases
     about = config["model"]

@@ -55,7 +55,7 @@ def test_settings_say_why():
     assert recommend([facts(None, 60)] * 40, "cpu", 2)[0][:2] == ("data.crop", "256")
     large = recommend([facts(32, 300)] * 1000, "cpu", 2)
     assert [line[:2] for line in large] == [
-        ("data.image_size", "128"),
+        ("data.image_size", "64"),
         ("train.batch_size", "16"),
         ("train.steps", "5000"),
     ]

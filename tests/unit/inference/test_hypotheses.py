@@ -48,7 +48,7 @@ def test_below_an_iou_of_four_fifths_there_are_two():
 
 @pytest.mark.parametrize(("columns", "groups"), [(31, [(0, 1, 2)]), (30, [(0, 1), (2,)])])
 def test_of_a_chain_the_mean_iou_decides(columns, groups):
-    """Of 40, 36 and 31 columns: (31/36 + 31/40) / 2 = .82 with 31/40 < .8; of 30: (30/36 + 30/40) / 2 = .79."""
+    """Means of 40, 36 and 31 columns: (31/36 + 31/40) / 2 = .82 with 31/40 < .8; of 30: (30/36 + 30/40) / 2 = .79."""
     chain = np.stack([estimate(*range(width), size=40) for width in (40, 36, columns)])
     assert [one.samples for one in hypotheses_of(chain, (40, 40), OPTIONS)] == groups
 
