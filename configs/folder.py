@@ -6,7 +6,7 @@ configs/polyp.py, or add --config.data.rotation_degrees=180.
 Expected: a test Dice of .954 on 100 chest X-rays after training on 416: docs/explanation/results.md, "Small networks".
 Cost: a step takes 1.2 times that of the small U-Net (--config.model.name=unet), and a minute of compilation.
 The network works at 64 x 64, its probabilities are resized to each image; --config.data.image_size=128 is finer, at
-four times the cost. --config.model.name=lightweight_ddim is the paper's light network in this size, at 1.9
+four times the cost. --config.model.name=lightweight_ddim is the paper's light network in this size, at 1.7
 times the time of a step.
 """
 

@@ -164,8 +164,12 @@ class CheckpointStore:
                 if jax.process_index() == 0:  # says why, where Orbax failed for that
                     check_place()
             if jax.process_index() == 0:
-                check_written(self._steps.folder(step), state=state, ema_params=ema_params)
-                write_manifest(self._steps.folder(step))
+                try:
+                    check_written(self._steps.folder(step), state=state, ema_params=ema_params)
+                    write_manifest(self._steps.folder(step))
+                except Exception:
+                    check_place()  # as above
+                    raise
                 self._steps.remember(step)
                 for old in self._steps.surplus(self._keep_latest):
                     self._steps.forget(old)

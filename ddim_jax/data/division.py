@@ -55,8 +55,8 @@ class Division(NamedTuple):
         """
         if self.differs:
             raise DataError(
-                f"{self.differs}. Ask for the same, or remove the file to draw a new split; keep a copy of it: runs "
-                "that were trained by it cannot be evaluated without."
+                f"{self.differs}. Ask for the same, or remove the file for a new split; keep a copy of it: runs that "
+                "were trained by it cannot be evaluated without."
             )
 
     def keep(self) -> None:

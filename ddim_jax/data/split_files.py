@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from absl import logging
@@ -56,19 +56,23 @@ def say_unread(root: Path, table: Path | None) -> None:
         say_once(logging.warning, f"{root}: not read: {', '.join(names[:10])}; {how}")
 
 
+def called_after(ids: Iterable[str]) -> dict[str, str]:
+    """The split that the first folder of each pair is called after; "" for none."""
+    return {name: SPELLINGS.get(name.partition("/")[0].casefold() if "/" in name else "", "") for name in ids}
+
+
 def split_of_folders(root: Path, ids: Sequence[str]) -> dict[str, str]:
     """The split of each pair by its first folder, where these are called after two splits or more; else {}.
 
     Raises:
-      DataError: a folder is called after validation or test, and others are not called after splits: drawn anew, its
-        images would be trained on.
+      DataError: a folder is called after a split, and others are not: drawn anew, images of a test would be trained on.
     """
-    split = {name: SPELLINGS.get(name.partition("/")[0].casefold() if "/" in name else "", "") for name in ids}
+    split = called_after(ids)
     found = set(split.values())
     if "" not in found:
         return split if len(found) > 1 else {}
-    if held_out := [name for name in ids if split[name] in ("val", "test")]:
-        example, other = held_out[0], next(name for name in ids if not split[name])
+    if named := sorted((name for name in ids if split[name]), key=lambda name: split[name] == "train"):
+        example, other = named[0], next(name for name in ids if not split[name])
         raise DataError(
             f"{root}: images/{example.partition('/')[0]} is called after a split, and other images are in no such "
             f"folder, such as {other}. Move all into train, val and test below images/ and masks/, rename that folder, "

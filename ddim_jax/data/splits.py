@@ -1,7 +1,7 @@
 """The split of a folder of pairs: drawn once by a seed, written down, and read back from then on."""
 
 import bisect
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from ddim_jax.data.folds import draw_folds, hold_out, read_folds
 from ddim_jax.data.options import DataOptions
 from ddim_jax.data.seeded import digest, seeded_order, seeded_split
 from ddim_jax.data.sources import SPLITS
-from ddim_jax.data.split_files import check_groups, find_table, fitted, say_unread, split_of_folders
+from ddim_jax.data.split_files import called_after, check_groups, find_table, fitted, say_unread, split_of_folders
 from ddim_jax.data.tables import SplitTable, read_split
 from ddim_jax.runtime.errors import DataError
 from ddim_jax.runtime.once import say_once
@@ -55,7 +55,10 @@ def divide(options: DataOptions, ids: Sequence[str], groups: Mapping[str, str] |
         say_once(logging.warning, f"{path}: the columns {', '.join(table.passed_over)} are not read")
     if path is None or table.is_drawn:
         say_unread(root, path)
-    differs = _grouped_otherwise(options, path, table, groups) if table.is_drawn else ""
+    differs = ""
+    if table.is_drawn:
+        _check_joining(root, path, table, ids)
+        differs = _drawn_otherwise(options, path, table, groups)
     group = _group_of(ids, groups, {} if options.folds and differs else table.group)
     if options.folds and table.fold:
         division = _fold_of_table(options, path, table, group)
@@ -117,15 +120,36 @@ def _split(options: DataOptions, path: Path | None, table: SplitTable, group: di
     return Division(split, {}, group, unwritten, f"drawn by seed {table.seed}")
 
 
-def _grouped_otherwise(options: DataOptions, path: Path, table: SplitTable, groups: Mapping[str, str]) -> str:
-    """The difference in words where a drawn table keeps first folders together and `groups` do not, or the reverse."""
-    names = [name for name in table.split if "/" in name]
-    drawn, asked = (any(of.get(name) == name.partition("/")[0] for name in names) for of in (table.group, groups))
-    if drawn == asked:
-        return ""
-    how = ("apart", "together")
-    folders = f"was drawn with the images of each folder below images/ {how[drawn]}"
-    return f"{path}: {folders}, and data.groups={options.groups} keeps them {how[asked]}"
+def _check_joining(root: Path, path: Path, table: SplitTable, ids: Iterable[str]) -> None:
+    """Refuses pairs that came to a drawn split in a folder called after one: some would be trained on."""
+    late = [name for name, split in called_after(ids).items() if split in ("val", "test") and name not in table.split]
+    if late:
+        raise DataError(
+            f"{root}: {quantity(len(late), 'pair')} came since {path} was drawn in a folder called after a split, such "
+            f"as {late[0]}, and would be divided among all three. Rename that folder, or move all images into train, "
+            f"val and test below images/ and masks/ and remove {path.name}; keep a copy of it"
+        )
+
+
+def _drawn_otherwise(options: DataOptions, path: Path, table: SplitTable, groups: Mapping[str, str]) -> str:
+    """The difference in words between how a table was drawn and what is asked for; "" for none."""
+    if len(splits := set(called_after(table.split).values())) > 1 and "" not in splits:
+        return (
+            f"{path}: was drawn of images in folders called after splits, which are the split where there is no table"
+        )
+    divided, of_asked = defaultdict(set), defaultdict(set)
+    for name, split in table.split.items():
+        asked = groups.get(name) or name
+        divided[asked].add(split)
+        of_asked[table.group.get(name) or name].add(asked)
+    images = "images of one group (patient, folder, volume)"
+    if any(len(splits) > 1 for splits in divided.values()):
+        return (
+            f"{path}: was drawn with {images} in several splits, and data.groups={options.groups} keeps them together"
+        )
+    if options.groups == "none" and any(len(asked) > 1 for asked in of_asked.values()):
+        return f"{path}: was drawn with {images} together, and data.groups=none keeps those of a folder apart"
+    return ""
 
 
 def _group_of(ids: Sequence[str], groups: Mapping[str, str], of_table: Mapping[str, str]) -> dict[str, str]:
@@ -174,11 +198,13 @@ def _told(what: str, root: Path, split: Mapping[str, str], group: Mapping[str, s
     text = f"Split of {what}: {_counts(split.values())}"
     of_group = {(group[name], one) for name, one in split.items()}
     names = {name for name, _ in of_group}
-    if several := sum(count > 1 for count in Counter(name for name, _ in of_group).values()):
+    if several := [name for name, count in Counter(name for name, _ in of_group).items() if count > 1]:
+        folders = {name.partition("/")[0] for name in split if "/" in name}
+        way_out = " If the folders are no patients, set data.groups=none." if folders.intersection(several) else ""
         say_once(
             logging.warning,
-            f"{root}: {several} of {len(names)} {GROUPS} have images in more than one split: its test images are not "
-            "new to the network. If the folders are no patients, set data.groups=none.",
+            f"{root}: {len(several)} of {len(names)} {GROUPS} have images in more than one split: its test images are "
+            f"not new to the network.{way_out}",
         )
     elif any(group[name] != name for name in split):
         text += f"; {quantity(len(names), 'group')} of pairs: {_counts(one for _, one in of_group)}"

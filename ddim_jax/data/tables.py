@@ -14,7 +14,11 @@ from ddim_jax.runtime.atomic import write_text
 from ddim_jax.runtime.errors import DataError
 from ddim_jax.runtime.values import quantity
 
-SPELLINGS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+SPELLINGS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
 """The split that each spelling in a table, or of a folder's name, stands for."""
 _READ = ("split", "group", "seed", "fold")
 _DELIMITERS = ",;\t"

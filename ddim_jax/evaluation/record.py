@@ -63,9 +63,12 @@ def replaced_in_words(before: Mapping[str, Any] | None, now: Mapping[str, Any]) 
     Args:
       before, now: what their `metrics.json` hold; None where there is no earlier one.
     """
-    names = ("checkpoint", "split", "images", "resolution", *(field.name for field in fields(SamplingOptions)))
-    differ = [name for name in names if name in (before or {}) and before[name] != now.get(name)]
-    return ", ".join(f"{name} {before[name]}" for name in differ)
+    before = before or {}
+    names = ("checkpoint", "dataset", "split", "images", "resolution", *(one.name for one in fields(SamplingOptions)))
+    differ = [f"{name} {before[name]}" for name in names if name in before and before[name] != now.get(name)]
+    if not differ and "place" in before and before["place"] != now.get("place"):
+        differ = [f"another folder called {before['dataset']}"]
+    return ", ".join(differ)
 
 
 def _scored(work: EvaluationPlan) -> str:

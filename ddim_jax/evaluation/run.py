@@ -199,7 +199,7 @@ def _written(
         except BaseException as error:  # the numbers took far longer, and stay
             cut_short = error
     if replaced:
-        logging.warning("replaced an earlier evaluation (%s); --output DIR keeps both", replaced)
+        logging.warning("replaced an earlier evaluation (%s); next time --output DIR keeps both", replaced)
     if work.calibrate is not None:
         logging.info("calibrated: %s", judgement.save(work.first, work.options, work.output_dir))
     if cut_short is not None:

@@ -115,7 +115,7 @@ def window_note(path: str | os.PathLike, header: "Dataset", index: int, options:
         if (window := _window(attributes)) is not None:
             centres, widths = (_each(attributes[name]) for name in ("WindowCenter", "WindowWidth"))
             count = len(set(zip(centres, widths, strict=False)))
-            used = f"centre {window[0]:g}, width {window[1]:g}; --window chooses"
+            used = f"centre {window[0]:g}, width {window[1]:g}; another can be given"
             return (f"first of {count} windows used ({used})",) if count > 1 else ()
         values = (_first(attributes.get(name)) for name in ("WindowCenter", "WindowWidth"))
         centre, width = ("no number" if np.isnan(value) else f"{value:g}" for value in values)

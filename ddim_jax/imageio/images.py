@@ -6,7 +6,7 @@ BMP or TIFF file.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -127,10 +127,8 @@ def read_picture(path: str | os.PathLike, options: ReadOptions = ReadOptions()) 
       DataError: the file cannot be read; the message names it.
     """
     picture = _read(path, options)
-    if is_even(picture.pixels):
-        plain = options._replace(window=None)
-        by_window = options.window is not None and not is_even(_read(path, plain).pixels)
-        picture = picture._replace(notes=(even_note(options.window if by_window else None), *picture.notes))
+    even = notes_if_even(picture.pixels, options.window, lambda: _read(path, options._replace(window=None)).pixels)
+    picture = picture._replace(notes=(*even, *picture.notes))
     return picture._replace(pixels=255 - picture.pixels) if options.invert else picture
 
 
@@ -144,6 +142,15 @@ def even_note(window: tuple[float, float] | None) -> str:
     if window is None:
         return "even (there is one value in all pixels)"
     return f"even (the window {window[0]:g},{window[1]:g} shows every pixel alike; leave it out or widen it)"
+
+
+def notes_if_even(
+    pixels: np.ndarray, window: tuple[float, float] | None, without_window: Callable[[], np.ndarray]
+) -> tuple[str, ...]:
+    """Notes on an image in which there is nothing to see, by its `window` or by itself; () where there is something."""
+    if not is_even(pixels):
+        return ()
+    return (even_note(window if window is not None and not is_even(without_window()) else None),)
 
 
 def is_even(pixels: np.ndarray) -> bool:

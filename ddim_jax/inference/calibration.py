@@ -55,7 +55,8 @@ class Calibrated(NamedTuple):
     def digest(self) -> str:
         """SHA-256 of all that bounds and doubt depend on."""
         parts = [self.coverage, self.quantiles]
-        parts += [] if self.doubt is None else [self.doubt]
+        if self.doubt is not None:  # factors of 1 change nothing, and a calibration of an earlier version has no others
+            parts.append(self.doubt if any(factor != 1 for factor in self.doubt.odds_of_empty) else self.doubt[:2])
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def in_words(self) -> str:

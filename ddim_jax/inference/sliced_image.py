@@ -1,6 +1,7 @@
 """One source of several images on its way from its files to its results."""
 
 import contextlib
+import functools
 import os
 import shutil
 import threading
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ddim_jax.imageio.images import Picture, ReadOptions, even_note, is_even, note_parts
+from ddim_jax.imageio.images import Picture, ReadOptions, note_parts, notes_if_even
 from ddim_jax.imageio.stacks import MAX_VOXELS, Stack, open_stack
 from ddim_jax.imageio.writers import Outputs, blaming, writing
 from ddim_jax.inference.jobs import Job, slice_name
@@ -68,12 +69,15 @@ class SlicedImage:
         if self.reason is not None:
             raise DataError(self.reason)
         pixels = self.stack.read(index)
-        given = None if self._options.window is None else self.stack.window(index)
-        even = (even_note(given),) if is_even(pixels) else ()
+        even = notes_if_even(pixels, self._options.window, lambda: self._without_window.read(index))
         notes = (*even, *self.stack.notes(index))
         with self._lock:
             self._notes |= {index: notes} if notes else {}
         return Picture(255 - pixels if self._options.invert else pixels)
+
+    @functools.cached_property
+    def _without_window(self) -> Stack:
+        return open_stack(self.job.files, self._options._replace(window=None))
 
     @property
     def notes(self) -> tuple[str, ...]:

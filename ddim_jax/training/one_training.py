@@ -9,11 +9,11 @@ from typing import Any
 
 import jax
 
-from ddim_jax.checkpoints.folders import check_path, step_folders
+from ddim_jax.checkpoints.folders import check_path, is_away, step_folders
 from ddim_jax.checkpoints.manifest import MANIFEST
 from ddim_jax.data.pixels import PIXELS
 from ddim_jax.runtime.atomic import json_text, make_folder, write_json
-from ddim_jax.runtime.errors import InputError, InUseError
+from ddim_jax.runtime.errors import CheckpointError, InputError, InUseError
 from ddim_jax.runtime.locks import try_lock
 from ddim_jax.runtime.processes import check_shared, wait_for_all
 
@@ -113,8 +113,9 @@ class OneTraining:
     def check_place(self) -> None:
         """Checks that the folder is still the one that was taken: a save would make another in its place.
 
-        Raises:
-          InputError: it was moved, replaced, or its disk taken away; or that of its checkpoints, to which a link leads.
+          Raises:
+            InputError: it was moved, replaced, or its disk taken away.
+        CheckpointError: so was that of its checkpoints.
         """
         if self._file is None:
             return
@@ -128,7 +129,9 @@ class OneTraining:
                 "more is saved there. Start the same command again with the --workdir where it lies; it goes on from "
                 "the last checkpoint"
             )
-        step_folders(self._workdir / "checkpoints")
+        checkpoints = self._workdir / "checkpoints"
+        if not step_folders(checkpoints) and self.last_saved:
+            raise CheckpointError(is_away(checkpoints, f"step {self.last_saved}, which was saved, is not there"))
 
 
 def begin_folder(

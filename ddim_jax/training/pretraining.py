@@ -156,6 +156,8 @@ def _pretrained_part(config: Mapping[str, Any]) -> tuple[nn.Module, list[str]]:
 def _pictures(data: Mapping[str, Any]) -> tuple[Unlabelled, Source]:
     """The images to train on, and the validation split that they were held against; errors as `pretrain`."""
     validation = load_dataset(split="val", **configured(data))
+    if (division := getattr(validation, "division", None)) is not None:
+        division.check_drawn()  # a training that begins from this would be refused
     pictures = read_unlabelled(data, {"val": validation}, of=("val", "test"))
     for line in pictures.told:
         logging.info(line)

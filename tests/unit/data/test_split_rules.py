@@ -8,6 +8,7 @@ from ddim_jax.data.division import GROUPS
 from ddim_jax.data.options import DataOptions
 from ddim_jax.data.split_warnings import few_in_words
 from ddim_jax.data.splits import divide
+from ddim_jax.data.tables import write_split
 from ddim_jax.runtime.errors import DataError
 
 
@@ -43,6 +44,34 @@ def test_a_test_folder_beside_others_is_never_trained_on(tmp_path, other):
     assert count(divided(tmp_path, ids).split) == [13, 0, 1]
 
 
+def test_images_of_a_training_set_and_a_test_set_are_not_drawn_together(tmp_path):
+    ids = [f"{part}/c{number:02d}" for part in ("Training", "Testing") for number in range(12)]
+    assert count(divided(tmp_path, ids).split) == [12, 0, 12]
+    with pytest.raises(DataError, match=r"images/train is called after a split, .*, such as holdout/a\."):
+        divided(tmp_path, ["train/a", "train/b", "holdout/a"])
+
+
+def test_images_that_come_in_a_folder_called_after_a_split_do_not_join_a_drawn_one(tmp_path):
+    ids = [f"c{number:02d}" for number in range(30)]
+    draw(tmp_path, ids, seed=0)
+    for folds in (0, 3):
+        with pytest.raises(DataError, match=r"2 pairs came since .*splits\.csv was drawn in a .*, such as test/a, and"):
+            divided(tmp_path, [*ids, "test/a", "test/b"], folds=folds)
+    assert count(divided(tmp_path, [*ids, "train/a"]).split) == [25, 3, 3]
+
+
+def test_tables_of_an_earlier_version_that_divide_a_volume_or_folders_called_after_splits_are_refused(tmp_path):
+    volumes = {f"A/v{number // 3}#{number:03d}": f"A/v{number // 3}" for number in range(24)}
+    draw(tmp_path, list(volumes), seed=0)  # slice by slice
+    with pytest.raises(DataError, match=r"of one group \(.*\) in several splits, and data\.groups=none keeps"):
+        divided(tmp_path, list(volumes), volumes, groups="none").check_drawn()
+    (tmp_path / "splits.csv").unlink()
+    ids = [f"{part}/c{number:02d}" for part in ("train", "val", "test") for number in range(9)]
+    write_split(tmp_path / "splits.csv", dict.fromkeys(ids[:9], "val") | dict.fromkeys(ids[9:], "train"), {}, 0)
+    with pytest.raises(DataError, match="was drawn of images in folders called after splits, which are the"):
+        divided(tmp_path, ids).check_drawn()
+
+
 def test_a_table_that_was_drawn_otherwise_than_is_asked_for_is_refused_by_what_checks_it(tmp_path):
     ids = [f"p{number // 3}/{number:02d}" for number in range(36)]
     folders = {name: name.partition("/")[0] for name in ids}
@@ -54,7 +83,7 @@ def test_a_table_that_was_drawn_otherwise_than_is_asked_for_is_refused_by_what_c
     with pytest.raises(DataError, match=r"splits\.csv: was drawn by seed 5, and data\.split_seed is 6\. .* remove the"):
         other.check_drawn()
     with pytest.raises(
-        DataError, match=r"together, and data\.groups=none keeps them apart\. Ask for the same, or remove"
+        DataError, match=r"together, and data\.groups=none keeps those of a folder apart\. Ask for the same, or remove"
     ):
         divided(tmp_path, ids, seed=5, groups="none").check_drawn()
     # The folds are drawn anew, and by the groups that are asked for.
@@ -68,7 +97,7 @@ def test_a_table_that_was_drawn_otherwise_than_is_asked_for_is_refused_by_what_c
     (tmp_path / "splits.csv").unlink()
     draw(tmp_path, ids, seed=5)
     divided(tmp_path, ids, seed=5, groups="none").check_drawn()
-    with pytest.raises(DataError, match=r"folder below images/ apart, and data\.groups=folder keeps them together"):
+    with pytest.raises(DataError, match=r"in several splits, and data\.groups=folder keeps them together"):
         divided(tmp_path, ids, folders, seed=5).check_drawn()
     table = (tmp_path / "splits.csv").read_text()  # somebody's own table is as it is
     (tmp_path / "splits.csv").write_text("\n".join(line.rpartition(",")[0] for line in table.splitlines()))

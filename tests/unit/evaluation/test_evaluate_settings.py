@@ -10,6 +10,7 @@ from evaluation_fakes import FIGURES, TOP_HALF, FakeSegmenter, MemorySource, han
 from ddim_jax.data import Example
 from ddim_jax.evaluation import evaluate
 from ddim_jax.evaluation.plan import choose_images
+from ddim_jax.evaluation.record import replaced_in_words
 from ddim_jax.metrics import Counts
 from ddim_jax.runtime.errors import InputError
 
@@ -30,9 +31,16 @@ def test_an_earlier_evaluation_with_other_settings_is_told_of(tmp_path, caplog):
         return [record.getMessage() for record in caplog.records if "replaced" in record.getMessage()]
 
     assert told(steps=17) == told(steps=17) == []
-    ending = "; --output DIR keeps both"
+    ending = "; next time --output DIR keeps both"
     assert told(steps=3, ensemble="majority") == [f"replaced an earlier evaluation (steps 17, ensemble mean){ending}"]
     assert told(steps=3, ensemble="majority", limit=2) == [f"replaced an earlier evaluation (images 3){ending}"]
+
+
+def test_other_images_are_told_of_by_their_set_and_folder():
+    before = {"dataset": "A", "place": "1", "images": 3, "steps": 4}
+    assert replaced_in_words(before, before) == replaced_in_words(None, before) == ""
+    assert replaced_in_words(before, before | {"dataset": "B", "place": "2"}) == "dataset A"
+    assert replaced_in_words(before, before | {"place": "2"}) == "another folder called A"
 
 
 def test_model_and_native_resolution_differ_as_computed_by_hand(tmp_path):

@@ -256,7 +256,7 @@ def test_of_several_windows_the_first_is_used_and_told(centres, widths, count, t
     """Equal ones, as some scanners write them, are one."""
     values = np.linspace(-1000, 1000, 16).reshape(4, 4)
     path = ct_slice(tmp_path / "a.dcm", values, WindowCenter=centres, WindowWidth=widths)
-    said = f"first of {count} windows used (centre 40, width 400; --window chooses)"
+    said = f"first of {count} windows used (centre 40, width 400; another can be given)"
     assert read_picture(path).notes == open_stack([path]).notes(0) == ((said,) if count > 1 else ())
     given = read_picture(path, ReadOptions(window=(40.0, 400.0)))
     assert given.notes == ()

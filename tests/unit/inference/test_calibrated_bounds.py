@@ -116,6 +116,10 @@ def test_a_calibration_of_an_earlier_version_leaves_the_doubt_as_it_is(segmenter
     assert found == CALIBRATED and found.digest() != found._replace(doubt=TWICE).digest()
     # As that version wrote it: a folder of results that was begun then goes on.
     assert found.digest() == hashlib.sha256(b"[0.9, [[10.0, 5.0]]]").hexdigest()
+    # One with the doubt, made before empty masks had a factor of their own, is the one that its results were made with.
+    earlier = found._replace(doubt=DoubtScale(2.0, (0.5,), (1.0,)))
+    assert earlier.digest() == hashlib.sha256(b"[0.9, [[10.0, 5.0]], [2.0, [0.5]]]").hexdigest()
+    assert earlier.digest() != earlier._replace(doubt=DoubtScale(2.0, (0.5,), (0.9,))).digest()
 
 
 def test_the_index_has_bounds_and_says_what_they_hold_for(segmenter, tmp_path):

@@ -15,9 +15,11 @@ from pydicom.fileset import FileSet
 from result_files import records
 from segmenters import picture, red_segmenter
 
-from ddim_jax.imageio.images import read_mask
+from ddim_jax.imageio.images import ReadOptions, read_mask
 from ddim_jax.inference import segment_files, stream
 from ddim_jax.inference.index import Index
+from ddim_jax.inference.jobs import Job
+from ddim_jax.inference.sliced_image import SlicedImage
 from ddim_jax.labels import Labels
 from ddim_jax.runtime.errors import InputError
 
@@ -248,6 +250,21 @@ def test_slices_with_nothing_to_see_are_counted(out, tmp_path):
         "no areas in mm2 (xyzt_units says no unit of lengths; if they are mm: img.header.set_xyzt_units('mm') in "
         "nibabel, and save it)",
     ]
+
+
+@pytest.mark.parametrize(("window", "told"), [((8.0, 16.0), []), ((900.0, 4.0), ["the window 900,4 shows"])])
+def test_a_window_is_named_where_it_leaves_nothing_to_see_and_not_where_nothing_is(window, told, tmp_path):
+    values = np.zeros((SIZE, SIZE, 2), np.int16)
+    values[..., 1] = np.arange(SIZE)
+    nibabel.save(nibabel.Nifti1Image(values, np.diag([1, 1, 2, 1])), tmp_path / "v.nii.gz")
+
+    def details(index):
+        source = SlicedImage(Job(str(tmp_path), "v.nii.gz", "v"), ReadOptions(window=window))
+        source.read(index)
+        return [note.partition("; ")[2] for note in source.notes if note.startswith("even")]
+
+    assert details(0) == ["there is one value in all pixels)"]
+    assert [text[: len("the window 900,4 shows")] for text in details(1)] == told
 
 
 def test_what_a_writer_cannot_do_is_refused_before_any_work(series, out, tmp_path):
