@@ -67,7 +67,7 @@ def test_tables_of_an_earlier_version_that_divide_a_volume_or_folders_called_aft
         divided(tmp_path, list(volumes), volumes, groups="none").check_drawn()
     (tmp_path / "splits.csv").unlink()
     ids = [f"{part}/c{number:02d}" for part in ("train", "val", "test") for number in range(9)]
-    write_split(tmp_path / "splits.csv", dict.fromkeys(ids[:9], "val") | dict.fromkeys(ids[9:], "train"), {}, 0)
+    write_split(tmp_path / "splits.csv", dict.fromkeys(ids[:9], "val") | dict.fromkeys(ids[9:], "train"), None, 0)
     with pytest.raises(DataError, match="was drawn of images in folders called after splits, which are the"):
         divided(tmp_path, ids).check_drawn()
 
