@@ -7,6 +7,7 @@ import numpy as np
 from segmenters import SIZE, config
 
 from ddim_jax.inference import segment_files
+from ddim_jax.inference.segmentation import fuse
 from ddim_jax.labels import Labels
 from ddim_jax.preprocessing import prepare
 from ddim_jax.runtime.errors import report_input_errors
@@ -30,8 +31,8 @@ class RedMasks:
     def reference(self):
         return None, "not calibrated"
 
-    def unlikeness(self, image):
-        return None
+    def result(self, samples, image, options, calibration, hypotheses=False):
+        return fuse(samples, image.shape[:2], options, self.labels, calibration, hypotheses)
 
     def fingerprint(self):
         return "0" * 64
