@@ -38,6 +38,16 @@ from ddim_jax.training.sharding import global_batch, place
 from ddim_jax.training.step import Batch
 
 
+def check_split(source: Source) -> None:
+    """Refuses a split of a folder that was drawn in another way than is asked for (`Division.check_drawn`).
+
+    Raises:
+      DataError: the seed or the groups are others.
+    """
+    if (division := getattr(source, "division", None)) is not None:
+        division.check_drawn()
+
+
 def keep_split(source: Source) -> None:
     """Writes the split that was drawn of a folder (`ddim_jax.data.division.Division.keep`), on process 0.
 

@@ -43,7 +43,7 @@ from ddim_jax.runtime.errors import ConfigError
 from ddim_jax.runtime.once import saying_once
 from ddim_jax.runtime.pinned import pinned
 from ddim_jax.runtime.remote import local_path
-from ddim_jax.training.input_pipeline import keep_split, read_unlabelled
+from ddim_jax.training.input_pipeline import check_split, keep_split, read_unlabelled
 from ddim_jax.training.nan_guard import LossWatch, NonFiniteLoss
 from ddim_jax.training.optimiser import configured_optimiser
 from ddim_jax.training.sharding import data_mesh, global_batch, place
@@ -156,8 +156,7 @@ def _pretrained_part(config: Mapping[str, Any]) -> tuple[nn.Module, list[str]]:
 def _pictures(data: Mapping[str, Any]) -> tuple[Unlabelled, Source]:
     """The images to train on, and the validation split that they were held against; errors as `pretrain`."""
     validation = load_dataset(split="val", **configured(data))
-    if (division := getattr(validation, "division", None)) is not None:
-        division.check_drawn()  # a training that begins from this would be refused
+    check_split(validation)  # a training that begins from this would be refused
     pictures = read_unlabelled(data, {"val": validation}, of=("val", "test"))
     for line in pictures.told:
         logging.info(line)

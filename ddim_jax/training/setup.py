@@ -35,7 +35,7 @@ from ddim_jax.runtime.atomic import check_place
 from ddim_jax.runtime.errors import DataError
 from ddim_jax.runtime.processes import first_alone, of_all
 from ddim_jax.training.adversarial import Adversary
-from ddim_jax.training.input_pipeline import RunImages, read_pictures, read_unlabelled
+from ddim_jax.training.input_pipeline import RunImages, check_split, read_pictures, read_unlabelled
 from ddim_jax.training.mean_teacher import MeanTeacher
 from ddim_jax.training.one_training import OneTraining, check_files
 from ddim_jax.training.optimiser import Optimiser, configured_optimiser
@@ -150,8 +150,7 @@ def _begin(config: Mapping[str, Any], parts: Mapping[str, Any]) -> tuple[Run, Tr
     if init_from is not None:
         weights = load_weights(init_from, model, image_size, parts["labels"])
     data, steps, optimiser = _open_data(config)
-    if (division := getattr(data.train, "division", None)) is not None:
-        division.check_drawn()
+    check_split(data.train)
     state = create_state(model, optimiser, image_size, config["seed"])
     if weights is not None:
         state, initial = start_from(state, weights), weights.description

@@ -89,6 +89,23 @@ def test_a_folder_that_is_moved_gets_no_checkpoint(turn, orbax_fails, store, mon
     assert store.steps() == [10, 20, 30]
 
 
+def test_what_cannot_be_checked_since_the_folder_went_away_is_told_so(store, monkeypatch):
+    calls = []
+
+    def check_place():
+        calls.append(1)
+        if len(calls) == 3:
+            raise InputError("moved")
+
+    def fails(*_, **__):
+        raise CheckpointError("it was saved but it cannot be read")
+
+    monkeypatch.setattr(store_module, "check_written", fails)
+    with pytest.raises(InputError, match=r"^moved$"):
+        store.save(40, state=make_state(40), ema_params={"w": np.zeros(3)}, metadata={}, check_place=check_place)
+    assert store.steps() == [10, 20, 30]
+
+
 def test_of_an_old_step_in_an_archive_the_link_alone_is_removed(store, tmp_path):
     archive = (store.directory / "20").rename(tmp_path / "archive")
     (store.directory / "20").symlink_to(archive)

@@ -13,7 +13,7 @@ from tiny_runs import unet_config
 
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.inference import Segmenter
-from ddim_jax.runtime.errors import InUseError
+from ddim_jax.runtime.errors import CheckpointError, InUseError
 from ddim_jax.training import one_training, setup, train
 from ddim_jax.training.one_training import LOCK, OneTraining
 
@@ -46,6 +46,18 @@ def test_a_second_training_is_refused_and_changes_nothing(held):
         train(unet_config(), workdir)
     assert error.value.exit_status == 75
     assert listing(workdir) == before
+
+
+def test_an_empty_place_of_the_checkpoints_is_no_place_to_save_the_next(tmp_path):
+    with OneTraining(tmp_path) as one:
+        one.hold()
+        one.check_place()
+        one.saved(10)
+        (tmp_path / "checkpoints").mkdir()  # where a disk was mounted
+        with pytest.raises(CheckpointError, match=r"checkpoints: .*step 10, which was saved, is not there"):
+            one.check_place()
+        (tmp_path / "checkpoints/10").mkdir()
+        one.check_place()
 
 
 def test_what_a_killed_training_held_is_free(held):

@@ -17,7 +17,7 @@ from ddim_jax.config import resolve_config
 from ddim_jax.data import load_dataset
 from ddim_jax.inference import Segmenter
 from ddim_jax.preprocessing import resize_image
-from ddim_jax.runtime.errors import CheckpointError, ConfigError, InputError
+from ddim_jax.runtime.errors import CheckpointError, ConfigError, DataError, InputError
 from ddim_jax.training.optimiser import create_optimiser
 from ddim_jax.training.pretraining import GAMMA, DenoisingProcess, pretrain
 from ddim_jax.training.state import create_state, load_weights, new_parts, pretrainable, start_from
@@ -72,6 +72,19 @@ def made(folder, tmp_path_factory):
     with TestCase().assertLogs("absl", "INFO") as logged:
         pretrain(trunk_config(folder), file)
     return file, [record.getMessage() for record in logged.records]
+
+
+def test_a_split_that_was_drawn_by_another_seed_is_refused(folder, tmp_path):
+    for kind in ("images", "masks"):
+        (tmp_path / kind).mkdir()
+        for number in range(10):
+            Image.fromarray(np.tri(SIZE, SIZE, number, dtype=np.uint8) * 255).save(tmp_path / kind / f"{number}.png")
+    load_dataset("folder", "train", root=tmp_path, seed=0)
+    config = trunk_config(folder)
+    about = {"name": "folder", "root": str(tmp_path), "split_seed": 1, "cache_dir": str(tmp_path / "cache")}
+    config["data"] |= about
+    with pytest.raises(DataError, match=r"splits\.csv: was drawn by seed 0, and data\.split_seed is 1"):
+        pretrain(config, tmp_path / "trunk.safetensors")
 
 
 def test_it_learns_from_all_pictures_but_those_of_validation_and_test(made):
