@@ -5,7 +5,7 @@ python -m benchmarks.quality.costs --systems trunk_ddim lightweight_ddim --input
 
 times the networks of configs/folder.py in turns with the small U-Net, and that with itself, and writes rows of
 docs/results/costs.json; `python -m benchmarks.render` puts the table into the pages. 250 evaluations, 50 steps of 5
-samples, are set against one pass of the U-Net. A machine with nothing else to do takes six minutes for the first.
+samples, are set against one pass of the U-Net. A machine with nothing else to do takes some ten minutes for the first.
 """
 
 import argparse
@@ -169,7 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     about_inputs = f"size of the images and stem; default: {' '.join(inputs)}"
     parser.add_argument("--inputs", nargs="+", default=inputs, metavar="SIZE/STEM", help=about_inputs)
     parser.add_argument("--evaluations", type=int, choices=(4, 250), default=4, help="for an image; default: 4")
-    parser.add_argument("--repeats", type=int, default=41, metavar="N", help="turns (%(default)s)")
+    parser.add_argument("--repeats", type=int, default=21, metavar="N", help="turns (%(default)s)")
     parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help="docs/results/costs.json")
     given = parser.parse_args(arguments)
     allocator.keep_freed_memory()  # as the commands do
