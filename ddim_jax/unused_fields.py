@@ -3,15 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ddim_jax.data.generated import COUNTS
 from ddim_jax.diffusion import DirectProcess
 from ddim_jax.fields import leaves, value_at
 from ddim_jax.models import model_spec
 from ddim_jax.registry import DATASETS, SAMPLERS
 from ddim_jax.runtime.errors import ConfigError
 from ddim_jax.schema import SCHEMA
-
-_PUBLISHED = ("rsua", "isbi2016", "polypdb")
 
 
 def refuse_unused(config: Mapping[str, Any]) -> None:
@@ -36,16 +33,12 @@ def unused_fields(config: Mapping[str, Any]) -> dict[str, str]:
     cosine = config["diffusion"]["noise_schedule"] == "cosine" and "diffusion.noise_schedule is cosine"
     one_pass = direct and f"{about} works in one pass"
     used = () if direct else getattr(SAMPLERS.get(sampler), "uses", ())
-    named = f"data.name is {data['name']}, which "
-    generated = getattr(DATASETS.get(data["name"]), "generated", False) and f"{named}has no files"
-    published = data["name"] in _PUBLISHED and f"{named}has its own split"
-    fewer = data["name"] == "folder" and f"{named}takes all images of a split (a splits.csv can have fewer)"
+    load, named = DATASETS.get(data["name"]), f"data.name is {data['name']}, which "
+    generated = getattr(load, "generated", False) and f"{named}has no files"
     found = {
-        **dict.fromkeys(("data.window", "data.invert", "data.allow_damaged"), generated),
-        **{f"data.counts.{split}": fewer or published for split in COUNTS},
+        **dict.fromkeys(("data.window", "data.invert", "data.allow_damaged", "data.groups"), generated),
+        **{name: f"{named}{reason}" for name, reason in getattr(load, "unused", {}).items()},
         "data.fold": not data["folds"] and "data.folds is not set",
-        "data.groups": generated or published,
-        "data.split_seed": published,
         "diffusion.beta_start": cosine,
         "diffusion.beta_end": cosine,
         "sample.clip_x0": one_pass,

@@ -105,6 +105,10 @@ class Published(NamedTuple):
         pairs = sorted(Pair(text["id"], root / text["image"], root / text["mask"]) for text in texts)
         return PairSource(self.name, pairs, found.note, labels=options.labels, reading=options.reading)
 
+    load.unused = dict.fromkeys(
+        ("data.groups", "data.split_seed", *(f"data.counts.{name}" for name in SPLITS)), "has its own split"
+    )
+
 
 def split_by_stratum(pairs: list[Pair]) -> dict[str, list[Pair]]:
     """Splits pairs 8:1:1 within each stratum by a fixed seed, for data sets without a published split."""

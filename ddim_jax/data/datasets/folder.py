@@ -15,6 +15,7 @@ from ddim_jax.data.discovery import entries, match_pairs
 from ddim_jax.data.layouts import advice_on_files, advice_on_folder
 from ddim_jax.data.options import DataOptions
 from ddim_jax.data.sources import (
+    SPLITS,
     EmptySplit,
     Pair,
     PairSource,
@@ -80,6 +81,11 @@ def load_folder(split: str, options: DataOptions) -> PairSource:
     source = source_of(chosen, division.group)
     source.division = division
     return source
+
+
+load_folder.unused = dict.fromkeys(
+    (f"data.counts.{split}" for split in SPLITS), "takes all images of a split (a splits.csv can have fewer)"
+)
 
 
 def find_pairs(root: Path, annotators: tuple[str, ...] = ()) -> list[Pair]:
