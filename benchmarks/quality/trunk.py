@@ -8,6 +8,7 @@ trunk alone.
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 from ddim_jax.checkpoints.packed import Packed, write_packed
@@ -36,14 +37,16 @@ def pack_trunk(ckpt: str, output: Path, step: str = "best") -> Packed:
     return write_packed(output, found.params["trunk"], step=found.step, metadata=metadata, **about)
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("ckpt", metavar="CKPT", help="a run, a file of packed weights or a packaged name")
     parser.add_argument("output", metavar="OUTPUT", type=Path, help="a file that is not there yet, NAME.safetensors")
     parser.add_argument("--step", default="best", help="of a run; default best")
     args = parser.parse_args()
-    print(f"{args.output}: SHA-256 {pack_trunk(args.ckpt, args.output, args.step).file_sha256}")
+    with report_input_errors():
+        print(f"{args.output}: SHA-256 {pack_trunk(args.ckpt, args.output, args.step).file_sha256}")
+    return 0
 
 
 if __name__ == "__main__":
-    report_input_errors(main)
+    sys.exit(main())

@@ -1,10 +1,12 @@
 """The packed trunk answers as the trunk does within its network."""
 
+import hashlib
+
 import jax
 import numpy as np
 import pytest
 
-from benchmarks.quality.trunk import pack_trunk
+from benchmarks.quality.trunk import main, pack_trunk
 from ddim_jax import Segmenter
 from ddim_jax.checkpoints.weights import open_weights
 from ddim_jax.models import create_model
@@ -22,6 +24,13 @@ def test_the_packed_trunk_gives_the_probability_of_the_trunk_s_logits(tmp_path):
     segmenter = Segmenter.from_pretrained(tmp_path / "trunk.safetensors")
     probability = segmenter.segment(image, samples=1, flips=False).probability
     np.testing.assert_allclose(probability, jax.nn.sigmoid(encoded.logits[0, ..., 0]), atol=1e-5)
+
+
+def test_the_command_writes_the_file(tmp_path, monkeypatch, capsys):
+    output = tmp_path / "trunk.safetensors"
+    monkeypatch.setattr("sys.argv", ["trunk", "lung_xray", str(output)])
+    assert main() == 0
+    assert capsys.readouterr().out == f"{output}: SHA-256 {hashlib.sha256(output.read_bytes()).hexdigest()}\n"
 
 
 def test_a_network_without_a_trunk_is_refused(tmp_path):
