@@ -243,7 +243,7 @@ doubled_conv.defvjp(_doubled_forward, _doubled_backward)
 def norm(x: jax.Array, scale: jax.Array, bias: jax.Array, groups: int, eps: float, silu: bool) -> jax.Array:
     """Group normalisation, then SiLU if asked for: float32 [batch, H, W, channels] -> the same.
 
-    Sums run in float32 over 64 pixels, relative to one pixel of the group, and from there in float64.
+    Sums run in float32 over `kFlush` pixels (`group_norm.cc`), relative to one pixel of the group, then in float64.
     """
     return _norm_forward(x, scale, bias, groups, eps, silu)[0]
 
