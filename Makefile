@@ -53,6 +53,7 @@ kernels: $(VENV)/installed
 	-$(RUN) -m ddim_jax.ops.cpu_kernels
 
 # Both write benchmarks/results/ and the tables in docs/; they need PyTorch (the `bench` extra) and an idle machine.
+# cpu.json and small.json are of AVX2; a processor with other vectors is told to write elsewhere (--output).
 bench-cpu: $(VENV)/installed-bench kernels
 	$(RUN) -m benchmarks.speed --suite cpu
 	$(RUN) -m benchmarks.speed --suite small
@@ -67,11 +68,11 @@ bench-gpu: $(VENV)/installed-bench
 
 # The comparison of the systems; DATA lists data sets in the folder layout, by the directories they lie in.
 # MedSegDiff takes 5000 evaluations for an image and is scored on 15 images; the page Results has all on the same 15.
-table1-cpu: data-given $(VENV)/installed-bench kernels
+table1-cpu: data-given $(VENV)/installed kernels
 	$(RUN) -m benchmarks.quality.table1 --data $(DATA) --budget 360 --size 64 --seeds 1 --limit medsegdiff=15
 	$(RUN) -m benchmarks.render
 
-table1-gpu: data-given $(VENV)/installed-bench
+table1-gpu: data-given $(VENV)/installed
 	$(RUN) -m benchmarks.quality.table1 --data $(DATA) --budget 240 --size 128 --networks full --limit medsegdiff=15
 	$(RUN) -m benchmarks.render
 

@@ -17,13 +17,8 @@ from benchmarks.quality.ablation import ablations
 from benchmarks.quality.accuracy import accuracy, choices
 from benchmarks.quality.costs import costs
 from benchmarks.quality.hypotheses import hypotheses
-from benchmarks.quality.robustness_tables import (
-    robustness,
-    robustness_adversarial,
-    robustness_attacks,
-    robustness_severities,
-)
-from benchmarks.quality.tables import bounds, doubts, steps, table1, table2
+from benchmarks.quality.robustness_tables import robustness, robustness_adversarial, robustness_attacks
+from benchmarks.quality.tables import bounds, doubts, table1, table2
 from benchmarks.quality.transfer import paired, transfer
 from benchmarks.quality.unlabelled import unlabelled
 from benchmarks.quality.unlike import unlike
@@ -41,7 +36,6 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "table2": table2,
     "doubts": doubts,
     "bounds": bounds,
-    "steps": steps,
     "transfer": transfer,
     "paired": paired,
     "hypotheses": hypotheses,
@@ -52,7 +46,6 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "unlabelled": unlabelled,
     "unlike": unlike,
     "robustness": robustness,
-    "robustness-severities": robustness_severities,
     "robustness-attacks": robustness_attacks,
     "robustness-adversarial": robustness_adversarial,
     "startup": startup,

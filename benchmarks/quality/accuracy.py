@@ -4,17 +4,17 @@ python -m benchmarks.quality.accuracy --runs RUN... --budget SECONDS [--checkpoi
 
 Each RUN is of train.py: a small network on a folder with images and masks, whose name is the data set's; --budget says
 what its steps cost on an idle machine. It is calibrated on its validation split; the test split is scored once, at each
-image's own size. The times by the U-Net's are those of docs/results/costs.json (`python -m benchmarks.quality.costs`).
-`python -m benchmarks.render` puts the table into the pages.
+image's own size. The time of a step by the U-Net's is that of docs/results/costs.json (`python -m
+benchmarks.quality.costs`). `python -m benchmarks.render` puts the table into the pages.
 """
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import ROOT, measured_on, network_of, parameters
+from benchmarks.machine import ROOT, measured_on, parameters
 from benchmarks.quality import costs
 from benchmarks.quality.rows import area_interval
 from benchmarks.quality.runs import augmentation_of, read_config, stem_of, with_augmentation
@@ -32,8 +32,7 @@ RULES = {
     "dice_mean": "test split, protocol mean, at each image's own size; dice_ci is a 95% bootstrap over the images",
     "dice_val": "the same of the validation split",
     "budget_s": "seconds of training on the idle machine of the first measurements, at its time of a step",
-    "train_step_ratio_to_unet": "train_step of costs.json for this network and size; null: not timed there",
-    "evaluation_ratio_to_unet": "image of the same row",
+    "train_step_ratio_to_unet": "train_step of costs.json for this system, size and stem; null: not timed there",
     "evaluations": "of the network for an image: steps x samples",
     "area_coverage": "share of the test images whose true area is in the interval that is made for 90%; "
     "area_coverage_ci is its 95% binomial interval",
@@ -41,29 +40,10 @@ RULES = {
 }
 
 
-_SAME_COST = {
-    "data": ("crop", "unlabelled"),
-    "train": ("batch_size", "adversarial_share"),
-    "sample": ("steps", "samples", "flips"),
-}
-"""Fields of a config that a step or an image takes longer or shorter by, its network and size aside."""
-
-
-def ratios(config: Mapping[str, Any], timed: Path = costs.OUTPUT) -> dict[str, Any]:
-    """The times of a resolved config by the small U-Net's, of the file `timed`; None where it has not such a one."""
-    about = config["model"]["name"], config["data"]["image_size"], stem_of(config)
-    rows = [row for row in read_rows(timed) if identity(row, costs.IDENTITY) == (*about, 4)]
-    if rows:
-        known = costs.config_of(*about)
-        if network_of(config) != network_of(known) or any(
-            config[part][name] != known[part][name] for part, names in _SAME_COST.items() for name in names
-        ):
-            rows = []
-    found = rows[0] if rows else {}
-    return {
-        "train_step_ratio_to_unet": found.get("train_step"),
-        "evaluation_ratio_to_unet": found.get("image"),
-    }
+def step_ratio(system: str, size: int, stem: int, timed: Path = costs.OUTPUT) -> float | None:
+    """The time of a training step by the small U-Net's, of the file `timed`; None where it has not such a network."""
+    rows = [row for row in read_rows(timed) if identity(row, costs.IDENTITY) == (system, size, stem, 4)]
+    return rows[0]["train_step"] if rows else None
 
 
 def row_of(run: Path, budget_s: float, workdir: Path, step: str | int = "best") -> dict[str, Any]:
@@ -74,20 +54,19 @@ def row_of(run: Path, budget_s: float, workdir: Path, step: str | int = "best") 
     """
     config = with_added(read_config(run), SCHEMA)
     output = workdir / run.resolve().name
+    network = config["model"]["name"], config["data"]["image_size"], stem_of(config)
     val, _ = evaluate_checkpoint(run, "val", output_dir=output / "val", calibrate=0.9, step=step)
     test, _ = evaluate_checkpoint(run, "test", output_dir=output / "test", step=step)
     dice = test["protocols"]["mean"]["per_image"]["dice"]
     return {
         "dataset": Path(config["data"]["root"]).name,
-        "system": config["model"]["name"],
+        **dict(zip(("system", "size", "stem"), network, strict=True)),
         "augmentation": augmentation_of(config),
-        "size": config["data"]["image_size"],
-        "stem": stem_of(config),
         "budget_s": budget_s,
         "steps": config["train"]["steps"],
         "seed": config["seed"],
         "parameters": parameters(config),
-        **ratios(config),
+        "train_step_ratio_to_unet": step_ratio(*network),
         "n": test["images"],
         "dice_mean": dice["mean"],
         "dice_ci": [dice["low"], dice["high"]],
@@ -103,9 +82,9 @@ def accuracy(root: Path) -> str:
     """The table of docs/results/accuracy.json, a line for the seeds of one training."""
     rows = read_rows(root / "docs" / "results" / "accuracy.json")
     trainings = groups_of(sorted(rows, key=lambda row: [row[name] for name in _TRAINING] + [row["seed"]]), _TRAINING)
-    sizes = distinct(f"`{row['system']}` {row['parameters']:,}" for seeds in trainings for row in seeds)
+    sizes = distinct("`{system}`, stem {stem}: {parameters:,}".format_map(row) for seeds in trainings for row in seeds)
     lines = table(_COLUMNS, [seeds[0] | {"rows": seeds} for seeds in trainings])
-    return f"{lines}\nParameters: {', '.join(sizes)}. Commits: in `accuracy.json`.\n"
+    return f"{lines}\nParameters: {'; '.join(sizes)}. Commits: in `accuracy.json`.\n"
 
 
 def choices(root: Path) -> str:

@@ -21,6 +21,7 @@ from ddim_jax.checkpoints.packed import check_output
 from ddim_jax.checkpoints.weights import open_weights
 from ddim_jax.evaluation import evaluate_checkpoint
 from ddim_jax.inference.packing import pack
+from ddim_jax.pretrained import file_of
 from ddim_jax.runtime.errors import report_input_errors
 
 
@@ -77,6 +78,8 @@ def make(name: str, data: Path, workdir: Path, output: Path, more: Mapping[str, 
     """
     recipe = RECIPES[name]
     check_output(output)
+    packaged_file = file_of(name)  # by its path: the folder of images may have the name too
+    about = open_weights(packaged_file).metadata["data"]
     begin: str | None = None
     for number, (part, step) in enumerate(zip(recipe.parts, recipe.step, strict=True), start=1):
         config, run = recipe.config.get_config(), workdir / f"{name}_{number}"
@@ -84,11 +87,12 @@ def make(name: str, data: Path, workdir: Path, output: Path, more: Mapping[str, 
         config.update_from_flattened_dict({**part, **more})
         train_to_end(config, run)
         begin = str(run) if step == "best" else str(run / "checkpoints" / str(config.train.steps))
-    about = open_weights(name).metadata["data"]
     step = recipe.step[-1]
     metrics, _ = evaluate_checkpoint(run, "val", step=step, calibrate=0.9, figures=False)
     pack(run, output, step=step, note=about["note"], terms=about["terms"], segments=recipe.segments)
-    there, _ = evaluate_checkpoint(name, "val", data_root=data, output_dir=workdir / f"{name}_packaged", figures=False)
+    there, _ = evaluate_checkpoint(
+        packaged_file, "val", data_root=data, output_dir=workdir / f"{name}_packaged", figures=False
+    )
     made, packaged = (one["protocols"]["mean"]["per_image"]["dice"]["mean"] for one in (metrics, there))
     return {"made": made, "packaged": packaged}
 

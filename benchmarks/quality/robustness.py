@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from scipy import stats
 
 from benchmarks.machine import ROOT, measured_on
 from benchmarks.quality.adversary import EPSILONS, PGD_RESTARTS, PGD_STEPS, attacks
@@ -54,8 +53,8 @@ RULES = {
     "last timestep; the masks are made by all steps in both",
     "dice_mean": "at each image's own size, over the n images; share: of the mean on the same images, clean",
     "lost": "mean of the differences clean - changed, image by image; lost_ci: its 95% bootstrap interval",
-    "doubt_correlation": "Spearman's, of the doubt of the changed image with its Dice; doubt_pearson: Pearson's; "
-    "none: fewer than 3 images, or equal values",
+    "doubt_correlation": "Spearman's, of the doubt of the changed image with its Dice; none: fewer than "
+    "3 images, or equal values",
     "doubt": "with a calibration as that scales it (`ddim_jax.metrics.DoubtScale`); in rows of commits before 01b5ded "
     "of the probability at a temperature",
     "doubt_clean": "mean doubt of the same images, clean; attacks may be of fewer images than the rest",
@@ -68,11 +67,10 @@ RULES = {
 
 
 class Judged(NamedTuple):
-    """One image segmented: Dice (of several classes their mean), doubt, mean uncertainty, and if it is flagged."""
+    """One image segmented: Dice (of several classes their mean), doubt, and if it is flagged."""
 
     dice: float
     doubt: float
-    uncertainty: float
     flagged: bool | None
 
 
@@ -82,7 +80,7 @@ def judge(segmenter: Segmenter, prepared: Prepared, options: SamplingOptions, tr
     samples = segmenter.fetch(segmenter.start(prepared, options))
     found = fuse(samples, truth.shape, options, segmenter.labels, calibration)
     scores = [dice(counts) for counts in class_counts(found.mask, truth, segmenter.labels)]
-    return Judged(float(np.mean(scores)), found.doubt, float(found.uncertainty.mean()), None)
+    return Judged(float(np.mean(scores)), found.doubt, None)
 
 
 def figures_of(judged: Sequence[Judged], clean: Sequence[Judged]) -> dict[str, Any]:
@@ -90,7 +88,6 @@ def figures_of(judged: Sequence[Judged], clean: Sequence[Judged]) -> dict[str, A
     dices, doubts, own = ([one[k] for one in some] for some, k in ((judged, 0), (judged, 1), (clean, 0)))
     lost = np.subtract(own, dices)
     known = [one.flagged for one in judged if one.flagged is not None]
-    rank = rank_correlation(doubts, dices)
     return {
         "n": len(judged),
         "dice_mean": float(np.mean(dices)),
@@ -99,9 +96,7 @@ def figures_of(judged: Sequence[Judged], clean: Sequence[Judged]) -> dict[str, A
         "lost_ci": list(bootstrap_interval(lost)),
         "doubt_mean": float(np.mean(doubts)),
         "doubt_clean": float(np.mean([one.doubt for one in clean])),
-        "uncertainty_mean": float(np.mean([one.uncertainty for one in judged])),
-        "doubt_correlation": rank,
-        "doubt_pearson": None if rank is None else float(stats.pearsonr(doubts, dices).statistic),
+        "doubt_correlation": rank_correlation(doubts, dices),
         "flagged": float(np.mean(known)) if known else None,
     }
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.quality.adversary import EPSILONS
-from benchmarks.quality.corruptions import CORRUPTIONS, MIDDLE, SEVERITIES
+from benchmarks.quality.corruptions import CORRUPTIONS, MIDDLE
 from benchmarks.quality.robustness import RUN, is_of_page, is_packaged
 from benchmarks.quality.runs import with_augmentation
 from benchmarks.result_file import identity, read_rows
@@ -30,19 +30,6 @@ def robustness(root: Path) -> str:
     """Corruptions at middle severity, of the packaged networks and the U-Nets, from docs/results/robustness.json."""
     shown = [row for row in _rows(root) if is_of_page(row) and _corrupted(row) and row["severity"] in (0, MIDDLE)]
     return table(_ABOUT | _CHANGED, shown)
-
-
-def robustness_severities(root: Path) -> str:
-    """Dice and doubt of the packaged networks at every severity."""
-    rows = [row for row in _rows(root) if is_packaged(row) and _corrupted(row)]
-
-    def cell(row: Row, severity: int) -> str:
-        found = _beside(rows, row, change=row["change"], severity=severity)
-        return f"{found['dice_mean']:.3f} ({found['doubt_mean']:.2f})" if found else ""
-
-    columns = {f"severity {number}": lambda row, number=number: cell(row, number) for number in SEVERITIES}
-    first = [row for row in rows if row["severity"] == SEVERITIES[0]]
-    return table(_ABOUT | {"change": "{change}"} | columns, first)
 
 
 def robustness_attacks(root: Path) -> str:

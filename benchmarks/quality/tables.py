@@ -1,14 +1,14 @@
-"""The tables of the comparison of the systems: the paper's two, and Dice against network evaluations."""
+"""The tables of the comparison of the systems, and of the doubts and bounds of the packaged networks."""
 
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.quality.figures import GROUP, figure_name, table1_figures
-from benchmarks.quality.paper_figures import DATASETS, NOTES, TABLE_1, TABLE_2
+from benchmarks.quality.figures import table1_figures
+from benchmarks.quality.paper_figures import TABLE_2
 from benchmarks.result_file import read_result
-from benchmarks.tables import Columns, Row, distinct, groups_of, of_commit, table
+from benchmarks.tables import Columns, Row, distinct, of_commit, table
 from configs.table1 import SYSTEMS
 
 
@@ -42,12 +42,11 @@ def _dataset(dataset: str, rows: Sequence[Row], parts: Sequence[Row], leads: Seq
         return [one for one in about if (one["system"], one["seed"], one["settings"]) in there]
 
     code = distinct(of_commit(row) for row in rows)
-    scored = [{**row, "paper": TABLE_1.get((row["system"], dataset))} for row in _by_system(rows)]
-    published = {f"Dice in the paper ({DATASETS[dataset]})": "{paper[dice]}"} if dataset in DATASETS else {}
+    scored = _by_system(rows)
     text = [
         f"### {dataset}, {first['size']} x {first['size']}, {first['networks']} networks, {first['budget_s']:g} s\n",
         f"On {'; '.join([first['device'], first['dtype'], *code])}.\n",
-        table(_SCORES | published, scored),
+        table(_SCORES, scored),
     ]
     missing = [f"`{system}`" for system in SYSTEMS if all(row["system"] != system for row in rows)]
     if missing:
@@ -59,7 +58,6 @@ def _dataset(dataset: str, rows: Sequence[Row], parts: Sequence[Row], leads: Seq
     text += [
         "Image by image, with the bootstrap interval of the differences:\n",
         table(_LEADS, of(leads)),
-        *(f"`{system}`: {NOTES[system, dataset]}\n" for system in SYSTEMS if (system, dataset) in NOTES),
         "What the budget bought:\n",
         table(_COSTS, scored),
     ]
@@ -157,67 +155,6 @@ def table2(root: Path) -> str:
         text += [f"### {device}, {size} x {size}, {dtype}\n", table(columns, own)]
         text.append(f"Code: {'; '.join(distinct(of_commit(row) for row in own))}.\n")
     return "\n".join(text)
-
-
-def steps(root: Path) -> str:
-    """Dice against network evaluations, from docs/results/steps.json, a section for each data set."""
-    trained = {
-        "target": "{target}",
-        "predicts": "{prediction}",
-        "loss": "{loss}",
-        "mask at +-": "{mask_scale:g}",
-        "density of t": lambda row: "even" if row["timestep_power"] == 1 else f"t^{row['timestep_power'] - 1:g}",
-        "shuffled": lambda row: "yes" if row["channel_shuffle"] else "no",
-        "x_0 clipped": lambda row: "no" if row["clip_x0"] is None else f"+-{row['clip_x0']:g}",
-        "mirrored": lambda row: "yes" if row["flips"] else "no",
-        "steps trained": "{train_steps}",
-        "in": "{train_s:.0f} s",
-        "picked": "{picked_step}",
-        "validation Dice": "{validation_dice:.4f}",
-    }
-    text = []
-    for rows in groups_of(read_result(root / "docs" / "results" / "steps.json")["rows"], GROUP):
-        first, targets = rows[0], {row["target"]: row for row in reversed(rows)}
-        n = (
-            f"{first['n']} images"
-            if first["n"] == first["n_in_split"]
-            else "{n} of {n_in_split} images".format(**first)
-        )
-        text += [
-            f"## {first['dataset']}, {first['size']} x {first['size']}, {first['split']} split\n",
-            f"{first['networks']} networks, {first['budget_s']:g} s of training each, seed {first['seed']}, on "
-            f"{'; '.join([first['device'], *distinct(of_commit(row) for row in rows)])}; {n}.\n",
-            f"![Dice against evaluations and seconds](../results/{figure_name(first)})\n",
-            table(trained, [targets[name] for name in distinct(row["target"] for row in rows)]),
-            "".join(
-                f"- {name}: highest Dice {_best(rows, name)}\n" for name in distinct(row["target"] for row in rows)
-            ),
-            _dice_of_settings(rows),
-        ]
-    return "\n".join(text)
-
-
-def _dice_of_settings(rows: Sequence[Row]) -> str:
-    """The Dice of each sampler and number of steps, a column for each target and number of samples."""
-    dice = {(row["sampler"], row["steps"], row["target"], row["samples"]): row["dice_mean"] for row in rows}
-    lines = sorted({key[:2] for key in dice})
-    columns: Columns = {"sampler": "{line[0]}", "steps": "{line[1]}"}
-    for target in distinct(row["target"] for row in rows):
-        for samples in sorted({row["samples"] for row in rows}):
-            columns |= {
-                f"{target}, {samples}": lambda row, of=(target, samples): f"{dice[(*row['line'], *of)]:.4f}",
-            }
-    return table(columns, [{"line": line} for line in lines])
-
-
-def _best(rows: Sequence[Row], target: str) -> str:
-    """The best setting of all, of at most four evaluations and of one, chosen by these very rows."""
-    found = []
-    for label, most in (("at all", float("inf")), ("with at most 4 evaluations", 4), ("with one", 1)):
-        own = [row for row in rows if row["target"] == target and row["evaluations"] <= most]
-        best = max(own, key=lambda row: row["dice_mean"])
-        found.append(f"{label} {best['dice_mean']:.4f} ({best['sampler']} {best['steps']} x {best['samples']})")
-    return ", ".join(found)
 
 
 def doubts(root: Path) -> str:

@@ -42,7 +42,6 @@ IDENTITY = ("dataset", "source", "system", "augmentation", "size", "stem", "trai
 RULES = {
     "source": "test: the test split of the folder that was trained on; elsewhere: all images of another folder",
     "dice_mean": "protocol mean, at each image's own size; dice_ci is a 95% percentile bootstrap over the images",
-    "dice_of_structures": "over the images whose truth is not empty",
     "kept_dice": "when the most doubtful fifth of the images is set aside",
     "false_alarms": "images whose truth is empty and whose mask is not, of empty_truths",
     "doubt_correlation": "rank correlation of the doubt with Dice; in rows before 01b5ded, of calibrated runs "
@@ -65,7 +64,6 @@ def row_of(metrics: Mapping[str, Any], per_image: Sequence[Mapping[str, str]]) -
     """The figures of a row, from the `metrics.json` and `per_image.csv` of an evaluation of one class."""
     scores = metrics["protocols"]["mean"]["per_image"]
     empty = [row for row in per_image if int(row["true_area"]) == 0]
-    structures = [float(row["dice"]) for row in per_image if int(row["true_area"]) > 0]
     return {
         "n": metrics["images"],
         "step": metrics["step"],
@@ -74,7 +72,6 @@ def row_of(metrics: Mapping[str, Any], per_image: Sequence[Mapping[str, str]]) -
         "dice_ci": [scores["dice"]["low"], scores["dice"]["high"]],
         "recall_mean": scores["recall"]["mean"],
         "precision_mean": scores["precision"]["mean"],
-        "dice_of_structures": sum(structures) / len(structures) if structures else None,
         "kept_dice": metrics["risk_coverage"]["kept_dice"],
         "doubt_correlation": metrics["doubt"]["rank_correlation_with_dice"],
         "ece": metrics["calibration"]["ece"],
@@ -157,10 +154,13 @@ def pair(ours: Sequence[Scored], theirs: Sequence[Scored]) -> dict[str, Any]:
 
 
 def transfer(root: Path) -> str:
-    """The table of docs/results/transfer.json, a line for the seeds of one network on one source."""
-    rows = read_rows(root / "docs" / "results" / "transfer.json")
+    """The external images of docs/results/transfer.json, a line for the seeds of one network.
+
+    The test splits stand in the table of `benchmarks.quality.accuracy`.
+    """
+    rows = [row for row in read_rows(root / "docs" / "results" / "transfer.json") if row["source"] == "elsewhere"]
     rows.sort(key=lambda row: [row[name] for name in ("dataset", "size", "stem", "augmentation", "system", "seed")])
-    fields = ("dataset", "size", "stem", "augmentation", "system", "source")
+    fields = ("dataset", "size", "stem", "augmentation", "system")
     lines = [seeds[0] | {"rows": seeds} for seeds in groups_of(rows, fields)]
     return f"{table(_COLUMNS, lines)}\nCommits: in `transfer.json`.\n"
 
@@ -198,7 +198,7 @@ def _mean(field: str, digits: int = 3) -> Callable[[Row], str]:
 
 
 _COLUMNS: Columns = {
-    "images": _images,
+    "external images of": "{dataset}",
     "n": "{n}",
     "network": with_augmentation,
     INPUT: input_of,

@@ -51,6 +51,8 @@ def run(given: argparse.Namespace, command: str) -> int:
         raise InputError(f"--threads is {given.threads}; this process may use 1 to {len(cpus)} processors")
     cpus = cpus[: given.threads]
     output = given.output or RESULTS / f"{given.suite}.json"
+    if given.suite != "gpu":
+        _check_isa(output)
     cases = chosen(
         suite_cases(given.suite, quick=given.quick, tiny=given.tiny),
         kinds=given.cases,
@@ -113,6 +115,7 @@ def _machine(worker, given: argparse.Namespace, threads: int) -> dict[str, Any]:
         measured = [machine.call("ceilings", dtypes, sizes) for machine in (jax, torch)]
     machine = {
         **describe_host(threads),
+        "isa": provenance()["isa"],
         "device": of_jax["device"],
         "platforms": platforms,
         "compiled_cpu_kernels": of_jax["compiled_cpu_kernels"],
@@ -168,6 +171,18 @@ def _add(result: dict, case: Case, preparation: Worker, worker, given: argparse.
         entry for entry in result["left_out"] if entry["case"] != case.label or entry["side"] not in case.sides
     ]
     result["left_out"] += [{**about, "side": side, "reason": reason} for side, reason in failed.items()]
+
+
+def _check_isa(output: Path) -> None:
+    """Refuses a result file of a processor with other vectors, which would be replaced or gone on with.
+
+    Raises:
+      InputError: `output` is one.
+    """
+    here = provenance()["isa"]
+    there = json.loads(output.read_text(encoding="utf-8"))["machine"].get("isa", here) if output.exists() else here
+    if there != here:
+        raise InputError(f"{output} was measured with {there}, here is {here}; give another file with --output")
 
 
 def _earlier(output: Path, about: dict[str, Any], command: str, given: argparse.Namespace) -> dict[str, Any] | None:

@@ -26,6 +26,12 @@ def test_without_data(target):
     assert "DATA is not set. It lists the folders of the data sets" in found.stderr
 
 
+@pytest.mark.parametrize("target", ["table1-cpu", "table1-gpu"])
+def test_pytorch_is_not_installed_for_it(target, tmp_path):
+    lines = make("-n", target, f"DATA={tmp_path}", "PYTHON=none").stdout
+    assert "pip install --quiet --editable .\n" in lines and "[bench]" not in lines
+
+
 @pytest.mark.parametrize(
     ("target", "seeds", "size", "networks"), [("table1-cpu", 1, 64, "small"), ("table1-gpu", 3, 128, "full")]
 )

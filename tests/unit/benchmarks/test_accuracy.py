@@ -10,8 +10,6 @@ from benchmarks.result_file import read_rows, write_rows
 from configs import folder
 from ddim_jax.config import resolve_config
 
-RATIOS = {"train_step_ratio_to_unet": 0.97, "evaluation_ratio_to_unet": 1.1}
-
 
 def config_of(system, **data):
     config = folder.get_config()
@@ -39,7 +37,7 @@ def run(tmp_path, monkeypatch):
     steps = []
     area = {"coverage": 0.91, "low": 0.85, "high": 0.95, "mean_width_share": 0.0625}
     monkeypatch.setattr(accuracy, "evaluate_checkpoint", fake)
-    monkeypatch.setattr(accuracy, "ratios", lambda config: RATIOS)
+    monkeypatch.setattr(accuracy, "step_ratio", lambda *network: {("trunk_ddim", 64, 2): 0.97}[network])
     run = tmp_path / "run"
     run.mkdir()
     (run / "config.json").write_text(json.dumps(config_of("trunk_ddim")))
@@ -60,12 +58,12 @@ def test_a_run_is_a_row_and_a_table(run, tmp_path):
     assert (row["dice_mean"], row["dice_ci"], row["dice_val"]) == (0.8, [0.7, 0.9], 0.75)
     assert (row["budget_s"], row["ece"], row["parameters"], row["n"]) == (360.0, 0.02, 523672, 150)
     assert (row["area_coverage"], row["area_coverage_ci"], row["area_width_share"]) == (0.91, [0.85, 0.95], 0.0625)
-    assert row | RATIOS == row
+    assert (row["train_step_ratio_to_unet"], row["evaluations"]) == (0.97, 4)
     page = rendered("<!-- table: accuracy -->\n<!-- end -->", tmp_path)
     assert (
         "| polyp | `trunk_ddim` | 64 / 2 | 360 s | 9000 | 0 | 0.800 [0.700, 0.900] | 0.750 | 0.020 | 0.91 | 0.062 |\n"
         "\n"
-        "Parameters: `trunk_ddim` 523,672. Commits: in `accuracy.json`.\n" in page
+        "Parameters: `trunk_ddim`, stem 2: 523,672. Commits: in `accuracy.json`.\n" in page
     )
     page = rendered("<!-- table: choices -->\n<!-- end -->", tmp_path)
     assert page.splitlines()[3:-1] == ["| `folder`; `skin`, `polyp` | 6 |  |  | 0.800 |"]
@@ -94,22 +92,10 @@ def test_trainings_of_other_lengths_and_augmentations_are_rows_of_their_own(run,
     assert steps == ["latest"] * 4 + ["best"] * 2
 
 
-def test_times_are_those_of_the_same_network_and_size(tmp_path):
-    about = {"system": "trunk_ddim", "size": 64, "stem": 2, "image": 1.1}
+def test_the_time_of_a_step_is_that_of_the_same_network_and_size(tmp_path):
+    about = {"system": "trunk_ddim", "size": 64, "stem": 2}
     rows = [about | {"evaluations": 250, "train_step": None}, about | {"evaluations": 4, "train_step": 0.97}]
     write_rows(tmp_path / "costs.json", {}, rows)
-
-    def found(config):
-        return accuracy.ratios(resolve_config(config), tmp_path / "costs.json")
-
-    config = folder.get_config()
-    config.data.update(root="/somewhere", rotation_degrees=180.0, empty_windows=0.5)  # which cost nothing
-    assert found(config) == RATIOS
-    unknown = dict.fromkeys(RATIOS)
-    changes = {"data.image_size": 128, "data.crop": 64, "model.name": "unet", "sample.samples": 8}
-    changes |= {"model.overrides.base_channels": 24, "model.overrides.stem_stride": 4}
-    for field, value in changes.items():
-        other = folder.get_config()
-        other.data.root = "/somewhere"
-        other.update_from_flattened_dict({field: value})
-        assert found(other) == unknown, field
+    assert accuracy.step_ratio("trunk_ddim", 64, 2, tmp_path / "costs.json") == 0.97
+    for other in (("unet", 64, 2), ("trunk_ddim", 128, 2), ("trunk_ddim", 64, 4)):
+        assert accuracy.step_ratio(*other, tmp_path / "costs.json") is None

@@ -172,6 +172,26 @@ def test_results_of_another_machine_are_not_added_to(command, monkeypatch, capsy
     assert "cpu.json was measured with machine" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("more", [(), ("--resume",)])
+def test_a_file_of_other_vectors_is_neither_replaced_nor_gone_on_with(command, monkeypatch, capsys, tmp_path, more):
+    monkeypatch.setattr(run, "provenance", lambda: {"isa": "avx2", "commit": None})
+    _, first = command()
+    assert first["machine"]["isa"] == "avx2"
+    monkeypatch.setattr(run, "provenance", lambda: {"isa": "avx512", "commit": None})
+    with pytest.raises(SystemExit, match="2"):
+        command(*more)
+    assert "cpu.json was measured with avx2, here is avx512; give another file with --output" in capsys.readouterr().err
+    assert json.loads((tmp_path / "cpu.json").read_text()) == first
+    command("--output", str(tmp_path / "cpu_avx512.json"))
+    assert json.loads((tmp_path / "cpu_avx512.json").read_text())["machine"]["isa"] == "avx512"
+
+
+def test_the_files_of_the_pages_say_their_vectors():
+    for name, isa in (("cpu", "avx2"), ("small", "avx2"), ("cpu_avx512", "avx512"), ("small_avx512", "avx512")):
+        result = json.loads((run.RESULTS / f"{name}.json").read_text())
+        assert {result["machine"]["isa"], *(row["isa"] for row in result["rows"])} == {isa}, name
+
+
 def test_a_suite_is_not_added_to_another(command, capsys, tmp_path):
     command()
     with pytest.raises(SystemExit, match="2"):
