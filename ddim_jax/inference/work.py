@@ -13,7 +13,7 @@ from ddim_jax.imageio.clinic import library
 from ddim_jax.imageio.writers import Context, need_hypotheses
 from ddim_jax.inference.flagging import check_share
 from ddim_jax.inference.hypotheses import why_no_opinions
-from ddim_jax.inference.index import Index, check_locks
+from ddim_jax.inference.index import Index
 from ddim_jax.inference.jobs import Job, absolute, plan_jobs
 from ddim_jax.inference.ownership import refuse_shared_folders
 from ddim_jax.inference.processes import Process
@@ -93,7 +93,6 @@ def plan_work(
     output_dir = Path(absolute(output_dir))
     if output_dir.exists() and not output_dir.is_dir():
         raise InputError(f"{output_dir} is a file; expected a folder for the results")
-    check_locks(output_dir, process)
     plan = plan_jobs(inputs, output_dir)
     refuse_shared_folders(plan.jobs, kinds)
     _check_libraries(plan.jobs)
