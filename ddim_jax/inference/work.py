@@ -23,6 +23,7 @@ from ddim_jax.ops.cpu_kernels import loaded_digest
 from ddim_jax.registry import READERS, WRITERS
 from ddim_jax.runtime.environment import environment
 from ddim_jax.runtime.errors import InputError
+from ddim_jax.runtime.once import say_once
 from ddim_jax.runtime.remote import local_path
 from ddim_jax.sampling_options import SamplingOptions
 
@@ -80,6 +81,7 @@ def plan_work(
     Raises:
       InputError: as there.
     """
+    say_once.cache_clear()
     inputs = [local_path(path, "input") for path in ([inputs] if isinstance(inputs, str | os.PathLike) else inputs)]
     output_dir = local_path(output_dir, "output")
     options = segmenter.options(options, **given)
