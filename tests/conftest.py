@@ -22,6 +22,7 @@ from ddim_jax.inference import Segmenter, loading
 from ddim_jax.ops import cpu_kernels
 from ddim_jax.runtime import allocator, compile_cache
 from ddim_jax.runtime.cache_folder import cache_folder, processor_digest
+from ddim_jax.runtime.once import say_once
 from ddim_jax.training import resume, setup, state, train
 
 LONGEST_FILES = (
@@ -38,7 +39,6 @@ LONGEST_FILES = (
     "test_picture_memory.py",
     "test_kills_and_damage.py",
     "test_random_archives.py",
-    "test_suspended.py",
     "test_torch_twin.py",
     "test_training_systems.py",
     "test_devices.py",
@@ -229,9 +229,10 @@ def traced_once():
 
 
 @pytest.fixture(autouse=True)
-def no_plugins_of_other_tests():
-    """The command that calibrates names the plug-ins that the process has imported."""
+def nothing_of_other_tests():
+    """The command that calibrates names the plug-ins that the process has imported; the log says some lines once."""
     registry._plugins.clear()
+    say_once.cache_clear()
 
 
 @pytest.fixture(scope="session")

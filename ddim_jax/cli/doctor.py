@@ -17,7 +17,7 @@ import ddim_jax
 from ddim_jax.cli.checkpoint_lines import checkpoint_lines
 from ddim_jax.runtime.cache_folder import cache_folder
 from ddim_jax.runtime.errors import InputError, install_command, report_input_errors
-from ddim_jax.runtime.once import saying_once
+from ddim_jax.runtime.once import say_once
 from ddim_jax.runtime.printable import Parser, printable
 from ddim_jax.runtime.values import check_names, words
 
@@ -122,8 +122,8 @@ def _look_at_data(options: argparse.Namespace) -> None:
         data["window"] = window("--window", options.window)
     read = Labels.from_config(data), ReadOptions.of(data)
     given = {name: data[name] for name in ("annotators", "groups", "folds", "fold")} | {"seed": options.split_seed}
-    with saying_once():  # around the lines too: they are made one by one
-        _show(examine(options.data, options.image_size, jax.default_backend(), _cores(), *read, **given))
+    say_once.cache_clear()
+    _show(examine(options.data, options.image_size, jax.default_backend(), _cores(), *read, **given))
 
 
 def _look_at_machine(build_kernels: bool) -> int:

@@ -22,14 +22,13 @@ from ddim_jax.imageio.images import ReadOptions
 from ddim_jax.inference import Segmenter, load_checkpoints
 from ddim_jax.inference.calibration import run_folder
 from ddim_jax.runtime.errors import DataError, InputError
-from ddim_jax.runtime.once import saying_once
+from ddim_jax.runtime.once import say_once
 from ddim_jax.runtime.remote import local_path
 from ddim_jax.sampling_options import SamplingOptions
 
 _COMPARED = 20  # images of a training split, by their pixels
 
 
-@saying_once()
 def evaluate_checkpoint(
     checkpoint: str | os.PathLike | Sequence[str | os.PathLike],
     split: str | None = None,
@@ -69,6 +68,7 @@ def evaluate_checkpoint(
     Raises:
       InputError: as `Segmenter.load`, `load_dataset` and `evaluate` do, or the split has changed since training.
     """
+    say_once.cache_clear()
     data_root, output_dir = local_path(data_root, "data_root"), local_path(output_dir, "output_dir")
     checkpoints = [checkpoint] if isinstance(checkpoint, str | os.PathLike) else list(checkpoint)
     segmenter = load_checkpoints(checkpoints, step=step, require_sha256=require_sha256)
@@ -108,7 +108,6 @@ def evaluate_checkpoint(
     return evaluate(segmenter, source, output_dir, options, split=split, **given), Path(output_dir)
 
 
-@saying_once()
 def open_split(
     segmenter: Segmenter,
     split: str | None = None,

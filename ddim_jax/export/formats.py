@@ -15,7 +15,6 @@ from jax import export as jax_export
 
 from ddim_jax.export.program import OUTPUTS, Program
 from ddim_jax.runtime.errors import InputError, install_command
-from ddim_jax.runtime.hidden import hidden
 
 ABOUT = "ddim_jax"
 """The name under which a file holds its metadata, JSON."""
@@ -91,10 +90,11 @@ def _without_equinox() -> Iterator[None]:
     told = logging.getLogger("jax2onnx")
     level = told.level
     told.setLevel(logging.ERROR)  # it warns of each converter that it passes over
+    sys.modules["equinox"] = None  # as if it was not installed, which jax2onnx provides for
     try:
-        with hidden("equinox"):  # as if it was not installed, which jax2onnx provides for
-            yield
+        yield
     finally:
+        del sys.modules["equinox"]
         told.setLevel(level)
 
 

@@ -95,8 +95,7 @@ def segment_files(
     speak with each other; `inputs`, `save`, `flag_uncertain` and `allow_damaged` have to be the same for all. Each
     appends to its own part of the index, and the one that ends last merges the parts, and with `flag_uncertain` writes
     `flagged.csv`. What a killed process left undone, the next run does, with any number of processes. The same process
-    twice at once, or runs of different numbers of processes, are refused, and several processes where the file system
-    may not tell of such (`check_locks`).
+    twice at once, or runs of different numbers of processes, are refused, as far as the file system passes locks on.
 
     Of each file, some hundred bytes are in memory: its path, and its line of an earlier run. The memory for pixels does
     not grow with their number: at most `prefetch` images, or two batches, are on the device and about as many each are

@@ -36,7 +36,6 @@ from ddim_jax.registry import WRITERS
 from ddim_jax.runtime.atomic import errors_naming, make_folder
 from ddim_jax.runtime.errors import InputError
 from ddim_jax.runtime.locks import locked, try_lock
-from ddim_jax.runtime.mounts import locks_of_one_host
 
 _LOCK = ".index.lock"
 _KILLED = "the run ended while its results were being written"
@@ -273,17 +272,3 @@ def removed(path: str | os.PathLike) -> str:
         f"{path}: removed or replaced while this run was at work, with the results or some of them; start the same "
         "command again, which does what is missing"
     )
-
-
-def check_locks(folder: Path, process: Process) -> None:
-    """Checks, without making anything, that several processes would see each other's locks in a folder.
-
-    Raises:
-      InputError: there are several, and the file system may keep its locks to one host.
-    """
-    mount = locks_of_one_host(folder) if process.count > 1 else None
-    if mount is not None:
-        raise InputError(
-            f"{folder} lies on {mount.point} ({mount.kind}), whose locks may be known to one machine only: several "
-            "processes would not see each other there. Give a folder on another file system, or start one process alone"
-        )

@@ -13,7 +13,7 @@ from ddim_jax.imageio.clinic import library
 from ddim_jax.imageio.writers import Context, need_hypotheses
 from ddim_jax.inference.flagging import check_share
 from ddim_jax.inference.hypotheses import why_no_opinions
-from ddim_jax.inference.index import Index, check_locks
+from ddim_jax.inference.index import Index
 from ddim_jax.inference.jobs import Job, absolute, plan_jobs
 from ddim_jax.inference.ownership import refuse_shared_folders
 from ddim_jax.inference.processes import Process
@@ -23,6 +23,7 @@ from ddim_jax.ops.cpu_kernels import loaded_digest
 from ddim_jax.registry import READERS, WRITERS
 from ddim_jax.runtime.environment import environment
 from ddim_jax.runtime.errors import InputError
+from ddim_jax.runtime.once import say_once
 from ddim_jax.runtime.remote import local_path
 from ddim_jax.sampling_options import SamplingOptions
 
@@ -80,6 +81,7 @@ def plan_work(
     Raises:
       InputError: as there.
     """
+    say_once.cache_clear()
     inputs = [local_path(path, "input") for path in ([inputs] if isinstance(inputs, str | os.PathLike) else inputs)]
     output_dir = local_path(output_dir, "output")
     options = segmenter.options(options, **given)
@@ -93,7 +95,6 @@ def plan_work(
     output_dir = Path(absolute(output_dir))
     if output_dir.exists() and not output_dir.is_dir():
         raise InputError(f"{output_dir} is a file; expected a folder for the results")
-    check_locks(output_dir, process)
     plan = plan_jobs(inputs, output_dir)
     refuse_shared_folders(plan.jobs, kinds)
     _check_libraries(plan.jobs)

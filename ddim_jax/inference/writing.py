@@ -1,6 +1,5 @@
 """The context that results of a checkpoint are written with."""
 
-import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import ddim_jax
 from ddim_jax.imageio.coded import parse_segments
 from ddim_jax.imageio.writers import Context
 from ddim_jax.runtime.errors import InputError
+from ddim_jax.runtime.once import say_once
 from ddim_jax.sampling_options import SamplingOptions
 
 
@@ -31,7 +31,9 @@ def writing_context(segmenter: Any, options: SamplingOptions, segments: Sequence
         try:
             concepts |= parse_segments([text], classes)
         except InputError as error:
-            _warn_once(f"{segmenter.checkpoint}: data.{error}; it is passed over, give --segments in its place")
+            # A server makes a context for each image.
+            told = f"{segmenter.checkpoint}: data.{error}; it is passed over, give --segments in its place"
+            say_once(logging.warning, told)
     calibration, _ = segmenter.calibration(options)
     return Context(
         software=f"ddim_jax {ddim_jax.__version__}",
@@ -44,9 +46,3 @@ def writing_context(segmenter: Any, options: SamplingOptions, segments: Sequence
         calibration=calibration,
         members=tuple((one.checkpoint, one.step) for one in (segmenter, *segmenter.others)) if segmenter.others else (),
     )
-
-
-@functools.cache
-def _warn_once(text: str) -> None:
-    """A server makes a context for each image."""
-    logging.warning("%s", text)

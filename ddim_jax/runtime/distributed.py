@@ -9,12 +9,10 @@ import jax
 
 from ddim_jax.runtime.errors import ConfigError, InputError
 from ddim_jax.runtime.launchers import Launched, find_launcher
-from ddim_jax.runtime.processes import say_on_abort
+from ddim_jax.runtime.processes import HEARTBEAT_SECONDS, say_on_abort
 
 JOIN_SECONDS = 300
 """Limit on the wait for the others when a process starts."""
-SILENCE_SECONDS = 24 * 3600
-"""Limit of the runtime's own heartbeats, which do not forgive a whole run that was suspended for longer."""
 SHUTDOWN_SECONDS = 60
 """Limit on the wait for the others when a process is done."""
 
@@ -70,7 +68,7 @@ def initialise(
             # By hand all devices of the machine are this process's; a launcher may start one process for each.
             cluster_detection_method=None if launched else "deactivate",
             initialization_timeout=timeout,
-            heartbeat_timeout_seconds=SILENCE_SECONDS,
+            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
             shutdown_timeout_seconds=SHUTDOWN_SECONDS,
         )
     except (ValueError, RuntimeError, OSError) as error:

@@ -1,7 +1,7 @@
 """Locks between processes, also of several machines where the file system passes them on (NFS 4, Lustre, GPFS).
 
 A lock belongs to an open file, and the system takes it back when the process ends, however it ends: a killed process
-leaves none behind. Some file systems grant locks to each host by itself: `ddim_jax.runtime.mounts` knows them.
+leaves none behind. Some file systems, such as most of FUSE, grant locks to each host by itself.
 """
 
 import contextlib

@@ -1,32 +1,13 @@
-"""Lines of the log that are said once in a run, however often what they tell of is come by."""
+"""Lines of the log that a run says once, however often what they tell of is come by."""
 
-import contextlib
-from collections.abc import Callable, Iterator
-from contextvars import ContextVar
-
-_SAID: ContextVar[set[str] | None] = ContextVar("said", default=None)
+import functools
+from collections.abc import Callable
 
 
-@contextlib.contextmanager
-def saying_once() -> Iterator[None]:
-    """Has `say_once` say each line once in the block, or in the one around it; decorates the functions that are a run.
-
-    The record goes with the block: a second run in the same process says its lines again. A generator is not decorated,
-    its body runs later: the block stands around what reads it.
-    """
-    token = _SAID.set(set()) if _SAID.get() is None else None
-    try:
-        yield
-    finally:
-        if token is not None:
-            _SAID.reset(token)
-
-
+@functools.cache
 def say_once(log: Callable[..., None], text: str) -> None:
-    """Logs a line, unless the run that this is a part of has logged it; outside of a run always."""
-    said = _SAID.get()
-    if said is not None and text in said:
-        return
-    if said is not None:
-        said.add(text)
+    """Logs a line by `log`, such as `absl.logging.warning`, unless this process has logged it since its run began.
+
+    What begins a run calls `say_once.cache_clear()`: a second run in the same process says its lines again.
+    """
     log("%s", text)

@@ -19,14 +19,13 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from ddim_jax.runtime.errors import INTERRUPTED, TRY_AGAIN, InputError
-from ddim_jax.runtime.heartbeats import Heartbeats
 from ddim_jax.runtime.printable import printable_lines
 from ddim_jax.runtime.signals import StopRequest
 
 Result = TypeVar("Result")
 
-NOTICED_SECONDS = 40.0
-"""A process that is lost is noticed within it by `ddim_jax.runtime.heartbeats`, and the others end."""
+HEARTBEAT_SECONDS = 40
+"""A process that the runtime has not heard of for so long is lost, and the runtime ends the others."""
 PATIENCE_HOURS = 24
 """Limit on the wait for the slowest process: one that is lost is noticed by its heartbeat."""
 GRACE_SECONDS = 5.0
@@ -134,8 +133,8 @@ class LastWord:
 def ending_together(request: StopRequest) -> Iterator[LastWord]:
     """Ends this process with a message where another one is lost, and at once where the block raises an error.
 
-    The processes exchange heartbeats (`Heartbeats`). Where those of one stay away, the others end with a readable last
-    line and the exit status TRY_AGAIN; so they do where the runtime calls abort(), as when process 0 is gone. An error
+    The runtime exchanges heartbeats (`jax.distributed.initialize`). Where one stays away for `HEARTBEAT_SECONDS` it
+    calls abort() in every other process, which here gives a readable last line and the exit status TRY_AGAIN. An error
     ends the process without the clean-up of the interpreter, which would wait for the others. So does a signal that
     `request` hears, until `request.leave_at_once(None)`. Alone, it does nothing.
     """
@@ -144,24 +143,13 @@ def ending_together(request: StopRequest) -> Iterator[LastWord]:
         yield last_word
         return
     say_on_abort(lambda: str(last_word))
-    heartbeats = Heartbeats(lambda said: _leave(said, str(last_word)))
     request.leave_at_once(lambda _: _say(f"{_this()}: stopped before training began"))
     try:
         yield last_word
-        wait_for_all("end")
     except BaseException as error:
         if _BROKEN.match(str(error)):
-            time.sleep(1.5 * NOTICED_SECONDS)  # where the other end is lost, this process is ended meanwhile
+            time.sleep(1.5 * HEARTBEAT_SECONDS)  # where the other end is lost, the runtime ends this process meanwhile
         _fail(error)
-    heartbeats.stop()
-
-
-def _leave(said: str, text: str) -> NoReturn:
-    """Ends this process; `said` is what the runtime says of the reason."""
-    with contextlib.suppress(OSError, ValueError):
-        print(printable_lines(said), file=sys.stderr)
-    _say(text)
-    os._exit(TRY_AGAIN)
 
 
 def _fail(error: BaseException) -> NoReturn:

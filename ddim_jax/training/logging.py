@@ -19,7 +19,6 @@ from rich.progress import BarColumn, Progress, TextColumn
 from ddim_jax.imageio.class_colours import blended, palette
 from ddim_jax.labels import IGNORED
 from ddim_jax.runtime.atomic import atomic_path, errors_naming
-from ddim_jax.runtime.hidden import hidden
 from ddim_jax.runtime.printable import printable
 from ddim_jax.runtime.values import is_whole, quantity
 from ddim_jax.training.stopping import Stop
@@ -59,6 +58,22 @@ class _Terminal(Console):
         raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
+def _summary_writer() -> Callable[..., Any]:
+    """The class of tensorboardX, which imports PyTorch where it is installed, for the types in its signatures.
+
+    Without it a program that trains starts in half the time. Its methods that need PyTorch import it by themselves.
+    """
+    hidden = "torch" not in sys.modules
+    if hidden:
+        sys.modules["torch"] = None  # an import of it fails
+    try:
+        from tensorboardX import SummaryWriter
+    finally:
+        if hidden:
+            del sys.modules["torch"]
+    return SummaryWriter
+
+
 class Reporter:
     """Writes the numbers of a run where people look for them; used as a context manager, by process 0 alone.
 
@@ -79,13 +94,10 @@ class Reporter:
         self._drop_lines_after(start_step)
         self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115, closed in __exit__
         self._events = workdir / "tensorboard"
-        # tensorboardX imports PyTorch where it is installed, for the types in its signatures; without it a program that
-        # trains starts in half the time. Its methods that need PyTorch import it by themselves.
-        with hidden("torch"):
-            from tensorboardX import SummaryWriter
+        writer = _summary_writer()
         before = set(threading.enumerate())
         with errors_naming(self._events):
-            self._tensorboard = SummaryWriter(str(self._events), purge_step=start_step + 1, max_queue=1000)
+            self._tensorboard = writer(str(self._events), purge_step=start_step + 1, max_queue=1000)
         self._writing = set(threading.enumerate()) - before
         self._progress = Progress(
             TextColumn("step {task.completed}/{task.total}"),

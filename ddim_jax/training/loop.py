@@ -15,7 +15,7 @@ from ddim_jax.config import resolve_config
 from ddim_jax.data import Order, annotators_of
 from ddim_jax.data.pixels import write_pixels
 from ddim_jax.runtime.compile_clock import CompileClock
-from ddim_jax.runtime.once import saying_once
+from ddim_jax.runtime.once import say_once
 from ddim_jax.runtime.pinned import pinned
 from ddim_jax.runtime.printable import printable
 from ddim_jax.runtime.processes import LastWord, as_first, ending_together
@@ -37,7 +37,6 @@ from ddim_jax.training.validation import Validator
 
 
 @pinned()
-@saying_once()
 def train(config: Any, workdir: str | os.PathLike, request: StopRequest | None = None) -> int:
     """Trains as `config` says, with everything it writes below `workdir`; resumes the run that lies there.
 
@@ -68,6 +67,7 @@ def train(config: Any, workdir: str | os.PathLike, request: StopRequest | None =
       OSError: the disk refuses a checkpoint, or the numbers of the run: then a checkpoint was saved before.
       NonFiniteLoss: the loss or a gradient is not finite; the last good checkpoint stays.
     """
+    say_once.cache_clear()
     workdir = local_path(workdir, "workdir")
     request = StopRequest() if request is None else request  # one that was not made yet counts as False
     try:

@@ -40,7 +40,7 @@ from ddim_jax.models.plain_unet import Levels
 from ddim_jax.models.spec import model_spec
 from ddim_jax.registry import MODELS
 from ddim_jax.runtime.errors import ConfigError
-from ddim_jax.runtime.once import saying_once
+from ddim_jax.runtime.once import say_once
 from ddim_jax.runtime.pinned import pinned
 from ddim_jax.runtime.remote import local_path
 from ddim_jax.training.input_pipeline import check_split, keep_split, read_unlabelled
@@ -77,7 +77,6 @@ class DenoisingProcess:
 
 
 @pinned()
-@saying_once()
 def pretrain(config: Any, output: str | os.PathLike) -> Packed:
     """Pre-trains on the images of `data.unlabelled`; writes a file for `train.init_from`, and returns what is in it.
 
@@ -98,6 +97,7 @@ def pretrain(config: Any, output: str | os.PathLike) -> Packed:
       NonFiniteLoss: the loss or a gradient is not finite; nothing is written.
       OSError: the file cannot be written.
     """
+    say_once.cache_clear()
     output = local_path(output, "output")
     check_output(output)
     config = resolve_config(config)

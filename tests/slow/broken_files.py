@@ -5,12 +5,9 @@ memory in bytes, and results that belong to no segmented file.
 """
 
 import gzip
-import io
 import json
 import struct
 import sys
-import zipfile
-import zlib
 from pathlib import Path
 
 import nibabel
@@ -70,35 +67,15 @@ def damaged(name, whole, rng):
 
 def bombs(folder):
     """Files that are small and would fill the memory."""
-    zeros = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
-    many_zeros = b"".join(zeros.compress(bytes(2**24)) for _ in range(24)) + zeros.flush()
-    header = nibabel.Nifti1Image(np.zeros((1, 1, 1), np.int16), np.eye(4)).to_bytes()[:352]
-    for name, dims in (("large", (1000, 1000, 200)), ("longer", (30, 30, 3))):
-        grown = bytearray(header)
-        grown[40:48] = np.array([3, *dims], "<i2").tobytes()
-        with gzip.open(folder / f"{name}.nii.gz", "wb", compresslevel=9) as file:
-            file.write(grown)
-            for _ in range(24):
-                file.write(bytes(2**24))
-    whole = Path(get_testdata_file("image_dfl.dcm", download=False)).read_bytes()
-    end = 144 + int.from_bytes(whole[140:144], "little")
-    (folder / "deflated.dcm").write_bytes(whole[:end] + many_zeros)
     whole = bytearray(Path(get_testdata_file("MR_small_RLE.dcm", download=False)).read_bytes())
     at = whole.find(b"\xe0\x7f\x10\x00")
     runs = b"\x81\x00" * 2**22  # 128 bytes each
     frame = struct.pack("<16I", 2, 64, 64 + len(runs) // 2, *[0] * 13) + runs
     item = b"\xfe\xff\x00\xe0" + struct.pack("<I", 0) + b"\xfe\xff\x00\xe0" + struct.pack("<I", len(frame)) + frame
     (folder / "runs.dcm").write_bytes(bytes(whole[: at + 12]) + item + b"\xfe\xff\xdd\xe0\0\0\0\0")
-    with zipfile.ZipFile(folder.parent / "bomb.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        with archive.open("IM1.dcm", "w", force_zip64=True) as file:
-            file.write(bytes(128) + b"DICM")
-            for _ in range(40):
-                file.write(bytes(2**24))
-        many = io.BytesIO(bytes(128) + b"DICM" + b"\x02\x00\x10\x00UI\x14\x001.2.840.10008.1.2.1\0")
-        many.seek(0, 2)
-        many.write(b"\x09\x00\x10\x10UN\0\0\0\0\0\0" * 2**21)  # empty attributes
-        archive.writestr("IM2.dcm", many.getvalue())
-    (folder / "attributes.dcm").write_bytes(many.getvalue())
+    many = bytes(128) + b"DICM" + b"\x02\x00\x10\x00UI\x14\x001.2.840.10008.1.2.1\0"
+    many += b"\x09\x00\x10\x10UN\0\0\0\0\0\0" * 2**21  # empty attributes
+    (folder / "attributes.dcm").write_bytes(many)
 
 
 def main(folder, count, seed):
@@ -115,14 +92,13 @@ def main(folder, count, seed):
         (folder / f"in/{number:03d}/{name}").write_bytes(damaged(name, whole[name], rng))
     bombs(folder / "in")
     out = folder / "out"
-    inputs = [folder / "in", folder / "bomb.zip"]
-    summary = segment_files(red_segmenter(), inputs, out, save=("mask", "overlay", "nifti", "nifti-probability"))
+    summary = segment_files(red_segmenter(), folder / "in", out, save=("mask", "overlay", "nifti", "nifti-probability"))
     # A source of which NIfTI cannot be made has its other results all the same, and its line names them.
     records = [json.loads(line) for line in (out / "index.jsonl").open()]
     known = {one["name"] for one in records if "name" in one and one.get("outputs")}
     results = {path.relative_to(out).as_posix() for path in out.rglob("*_mask*")}
     told = {
-        "files": sum(path.is_file() for path in (folder / "in").rglob("*")) + 2,
+        "files": sum(path.is_file() for path in (folder / "in").rglob("*")),
         "done": summary.done,
         "passed_over": sum(summary.passed_over.values()),
         "failed": [reason for _, reason in summary.failed],

@@ -20,14 +20,14 @@ import jax
 from tiny_runs import tiny_config, unet_config
 
 from ddim_jax.checkpoints import items
-from ddim_jax.runtime import distributed, heartbeats, processes
+from ddim_jax.runtime import distributed, processes
 from ddim_jax.runtime.errors import DataError, report_input_errors
 from ddim_jax.runtime.signals import StopRequest, stop_on_signals
 from ddim_jax.training import loop, setup, train
 
 if __name__ == "__main__":
     folder, told, joined = Path(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3:]
-    heartbeats.BEAT_SECONDS, heartbeats.ANSWER_SECONDS, processes.NOTICED_SECONDS = 2.0, 4.0, 10.0
+    distributed.HEARTBEAT_SECONDS = processes.HEARTBEAT_SECONDS = 10
     if told.get("slices"):
         items._WORTH_SHARING = 0
     batches = loop.batches

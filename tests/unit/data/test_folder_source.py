@@ -20,7 +20,6 @@ from ddim_jax.imageio.masks import mask_of_numbers
 from ddim_jax.preprocessing import resize_image, resize_mask
 from ddim_jax.registry import DATASETS, READERS, register
 from ddim_jax.runtime.errors import ConfigError, DataError
-from ddim_jax.runtime.once import saying_once
 
 
 @pytest.mark.parametrize(
@@ -278,8 +277,7 @@ def test_files_that_are_no_pictures_are_counted(tmp_path, monkeypatch):
         save_pair(tmp_path / f"images/{number}.png", tmp_path / f"masks/{number}.png", number)
     for name in ("images/3.webp", "masks/3.webp", "images/README", "images/.DS_Store"):
         (tmp_path / name).write_bytes(b"x")
-    with saying_once():
-        assert len(find_pairs(tmp_path)) == len(find_pairs(tmp_path)) == 3
+    assert len(find_pairs(tmp_path)) == len(find_pairs(tmp_path)) == 3
     assert said == [f"{tmp_path}: files of images/ and masks/ that are no images are passed over: no suffix 1, .webp 2"]
 
 

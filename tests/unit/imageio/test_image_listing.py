@@ -86,10 +86,10 @@ def test_links_are_followed_but_into_what_is_searched_already(tmp_path, caplog):
     assert listing.list_images(f"{tmp_path}/in/**/s*/**/*.png") == [tmp_path / "in/sub/b.png"]
     lines = [record.getMessage() for record in caplog.records]
     left_out = ", ".join(f"{tmp_path}/in/{name}" for name in ("again", "linked/back", "sub/up", "whole"))
-    assert len(lines) == 5 and set(lines) == {
+    assert lines == [
         f"{tmp_path}/in: 4 links to folders are not followed, leading into a folder that is searched already, "
         f"or back up: {left_out}"
-    }
+    ]
     (tmp_path / "in/inner").unlink()  # which comes before the folder that it lies in
     found[2:4] = [tmp_path / "in/linked" / name for name in ("c.png", "deep/d.png")]
     assert listing.list_images(tmp_path / "in") == found

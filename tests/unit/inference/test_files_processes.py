@@ -7,7 +7,6 @@ import pytest
 from segmenters import red_segmenter, save_archive
 
 from ddim_jax.inference import segment_files
-from ddim_jax.runtime import mounts
 from ddim_jax.runtime.errors import InputError
 
 COUNT = 30
@@ -38,28 +37,6 @@ def test_images_among_the_results_are_refused_with_several_processes(archive, tm
     with pytest.raises(InputError, match=r"00.png lies in the output folder; with several processes, use another"):
         segment_files(red_segmenter(), tmp_path / "00.png", tmp_path, process_index=0, process_count=2)
     assert segment_files(red_segmenter(), tmp_path / "00.png", tmp_path).done == 1
-
-
-@pytest.fixture
-def mounted(tmp_path, monkeypatch):
-    """Says that the folder of this test is a mount of that kind."""
-
-    def say(kind):
-        (tmp_path / "mountinfo").write_text(f"1 0 0:1 / / rw - ext4 /dev/a rw\n2 1 0:2 / {tmp_path} rw - {kind} b rw\n")
-        monkeypatch.setattr(mounts, "_MOUNTS", tmp_path / "mountinfo")
-
-    return say
-
-
-def test_several_processes_are_refused_where_each_host_has_locks_of_its_own(archive, tmp_path, mounted):
-    mounted("fuse.gcsfuse")
-    several = {"process_index": 0, "process_count": 2}
-    with pytest.raises(InputError, match=rf"out lies on {tmp_path} \(fuse.gcsfuse\), whose locks .* one process alone"):
-        segment_files(red_segmenter(), archive, tmp_path / "out", **several)
-    assert not (tmp_path / "out").exists()
-    assert segment_files(red_segmenter(), archive, tmp_path / "out").done == COUNT - 1
-    mounted("nfs4")
-    assert segment_files(red_segmenter(), archive, tmp_path / "out", **several).done == 0
 
 
 @pytest.mark.parametrize("numbers", [{"process_index": 2, "process_count": 2}, {"process_count": 0}])

@@ -114,9 +114,16 @@ def test_a_path_without_dots_keeps_its_links(tmp_path, monkeypatch):
     assert absolute("nowhere/../x") == f"{tmp_path}/x" and absolute("/../x") == "/x"
 
 
-@pytest.mark.parametrize("output", ["way/results", "in/results", "way/../in/results"])
-@pytest.mark.parametrize("given", ["in", "way", "in/**/*.png", "way/**/*.png"])
-def test_results_below_the_input_are_never_segmented(folder, tmp_path, monkeypatch, output, given):
+@pytest.mark.parametrize(
+    ("given", "output"),
+    [
+        ("in", "way/results"),
+        ("way", "in/results"),
+        ("in/**/*.png", "way/../in/results"),
+        ("way/**/*.png", "in/results"),
+    ],
+)
+def test_results_below_the_input_are_never_segmented(folder, tmp_path, monkeypatch, given, output):
     (tmp_path / "way").symlink_to("in")
     monkeypatch.chdir(tmp_path)
     for done in (5, 0):
@@ -148,8 +155,17 @@ def test_a_run_below_another_keeps_what_it_is_writing(folder, out):
         assert not (out / "study/deep" / half).exists()
 
 
-@pytest.mark.parametrize("what", ["all", "records", "index replaced", "one result", "a kept result"])
-@pytest.mark.parametrize("moment", ["b", "sub/e"])
+@pytest.mark.parametrize(
+    ("what", "moment"),
+    [
+        ("all", "b"),
+        ("all", "sub/e"),
+        ("records", "b"),
+        ("index replaced", "sub/e"),
+        ("one result", "b"),
+        ("a kept result", "sub/e"),
+    ],
+)
 def test_results_that_are_removed_meanwhile_are_told(folder, out, monkeypatch, what, moment):
     write = results_module.write_outputs
     segment_files(red_segmenter(), folder / "a.png", out)
@@ -223,8 +239,15 @@ def test_a_folder_with_a_colon_is_no_remote_path(tmp_path, monkeypatch):
             refuse_remote(remote, "input")
 
 
-@pytest.mark.parametrize("name", ["index.jsonl", "settings.json", ".index.lock", "index.0-of-2.jsonl"])
-@pytest.mark.parametrize("kind", ["FIFO", "link", "dangling", "folder"])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("index.jsonl", "FIFO"),
+        ("settings.json", "link"),
+        (".index.lock", "dangling"),
+        ("index.0-of-2.jsonl", "folder"),
+    ],
+)
 def test_records_that_are_no_regular_files_are_refused(folder, out, name, kind):
     out.mkdir()
     other = out.parent / "of somebody else"

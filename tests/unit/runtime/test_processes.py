@@ -1,7 +1,5 @@
 """The end of a process that another one's end takes with it, as far as one process shows it."""
 
-from types import SimpleNamespace
-
 import pytest
 
 from ddim_jax.runtime import processes
@@ -24,8 +22,6 @@ def one_of_two(monkeypatch):
     monkeypatch.setattr("jax.process_index", lambda: 1)
     monkeypatch.setattr(processes, "say_on_abort", lambda *_: None)  # or it would say it for the tests
     monkeypatch.setattr("os._exit", end)
-    monkeypatch.setattr(processes, "wait_for_all", lambda _: None)
-    monkeypatch.setattr(processes, "Heartbeats", lambda lost: SimpleNamespace(lost=lost, stop=lambda: None))
 
 
 @pytest.mark.parametrize(
@@ -52,7 +48,7 @@ def test_a_broken_connection_waits_for_the_runtime_to_find_out_whose(one_of_two,
     monkeypatch.setattr("time.sleep", waited.append)
     with pytest.raises(Ended), processes.ending_together(StopRequest()):
         raise ValueError("UNKNOWN: Gloo AllGather failed: Connection reset by peer")
-    assert waited == [60.0] and processes.NOTICED_SECONDS < 60.0  # this process is ended before
+    assert waited == [60.0] and processes.HEARTBEAT_SECONDS < 60.0  # the runtime ends this process before
     assert capsys.readouterr().err.endswith("Connection reset by peer\n")
 
 
