@@ -1,6 +1,7 @@
 """The command `evaluate`: its arguments, and the table that it shows."""
 
 import argparse
+import time
 
 from rich.console import Console
 
@@ -18,7 +19,6 @@ from ddim_jax.evaluation.checkpoint import evaluate_checkpoint
 from ddim_jax.evaluation.intervals import COVERAGE
 from ddim_jax.evaluation.plan import NOT_TAKEN, RESOLUTIONS
 from ddim_jax.evaluation.tables import summary_table
-from ddim_jax.runtime.compile_clock import CompileClock
 from ddim_jax.runtime.errors import report_input_errors
 from ddim_jax.runtime.printable import Parser, printable
 from ddim_jax.runtime.values import words
@@ -84,8 +84,9 @@ def parse_arguments(about: str | None) -> argparse.Namespace:
 
 def run(arguments: argparse.Namespace) -> None:
     """Does what the arguments ask for and shows the summary."""
+    began = time.perf_counter()
     need_less = "A lower --batch-size, fewer --samples or --size model take less."
-    with report_input_errors("stopped; the same command starts over", need_less), CompileClock() as clock:
+    with report_input_errors("stopped; the same command starts over", need_less):
         begin()
         find_device()
         metrics, output_dir = evaluate_checkpoint(
@@ -107,8 +108,7 @@ def run(arguments: argparse.Namespace) -> None:
         )
     console = Console()
     console.print(summary_table(metrics))
-    if clock.compiled:
-        console.print(f"took {clock.told()}", highlight=False)
+    console.print(f"took {time.perf_counter() - began:.1f} s", highlight=False)
     packed = arguments.calibrate is not None and metrics["checkpoint"].endswith(SUFFIX)
     more = f", the weights with their calibration as {CALIBRATED}" if packed else ""
     console.print(f"Written to {printable(output_dir)}{more}", highlight=False, markup=False, soft_wrap=True)

@@ -24,7 +24,6 @@ from ddim_jax.inference.flagging import FLAGGED, check_share
 from ddim_jax.inference.parts import INDEX
 from ddim_jax.inference.processes import Process
 from ddim_jax.registry import WRITERS
-from ddim_jax.runtime.compile_clock import CompileClock
 from ddim_jax.runtime.errors import report_input_errors
 from ddim_jax.runtime.printable import Parser, printable
 from ddim_jax.runtime.values import quantity, words
@@ -84,14 +83,13 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
     return parser.parse_args(arguments)
 
 
-def describe(summary: Summary, options: argparse.Namespace, process: Process, compiling: str = "") -> str:
-    """The lines at the end; `compiling` says how much of the time the programs took, "" for nothing to say."""
+def describe(summary: Summary, options: argparse.Namespace, process: Process) -> str:
+    """The lines at the end."""
     whose = "" if process.count == 1 else f"{process}: "
     if summary.done or summary.failed:
         text = (
-            f"{whose}{quantity(summary.done, 'image')} segmented in {summary.seconds:.1f} s"
-            f"{compiling and f', {compiling}'}, {summary.kept} done before, "
-            f"{len(summary.failed)} failed: {printable(options.output)}"
+            f"{whose}{quantity(summary.done, 'image')} segmented in {summary.seconds:.1f} s, "
+            f"{summary.kept} done before, {len(summary.failed)} failed: {printable(options.output)}"
         )
     else:
         text = f"{whose}nothing to do, {quantity(summary.kept, 'image')} done before: {printable(options.output)}"
@@ -138,7 +136,7 @@ def run(options: argparse.Namespace) -> int:
         "Lower --batch-size, --prefetch or, with --size native, the size of the images; the same command goes on "
         "from here."
     )
-    with report_input_errors("stopped; the same command goes on from here", need_less), CompileClock() as clock:
+    with report_input_errors("stopped; the same command goes on from here", need_less):
         cache = begin()
         find_device()
         process = Process.find(options.process_id, options.process_count)
@@ -164,5 +162,5 @@ def run(options: argparse.Namespace) -> int:
         )
     for _, reason in summary.failed:
         print(f"failed: {printable(reason)}", file=sys.stderr, flush=True)
-    print(describe(summary, options, process, clock.share() if clock.compiled else ""))
+    print(describe(summary, options, process))
     return 1 if summary.failed else 0

@@ -1,8 +1,7 @@
-"""Traced and compiled programs kept on disk, so that the next process neither traces nor lowers the network again.
+"""Traced programs kept on disk, so that the next process does not trace the network again.
 
 JAX's own cache of compiled programs (`ddim_jax.runtime.compile_cache`) is looked up by the lowered program, which takes
-seconds of tracing for a large network. Here that lowered program is kept, as `jax.export` serialises it; and where one
-CPU is all that there is, what was compiled of it too: lowering even a kept program takes longer than a small network.
+seconds of tracing for a large network. Here that lowered program is kept, as `jax.export` serialises it.
 """
 
 import contextlib
@@ -10,9 +9,6 @@ import functools
 import hashlib
 import json
 import os
-import pickle
-import threading
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,33 +19,29 @@ import jaxlib
 import numpy as np
 from absl import logging
 from jax import export
-from jax.experimental import serialize_executable
 
 import ddim_jax
 from ddim_jax.ops import cpu_kernels
 from ddim_jax.runtime.atomic import atomic_path
-from ddim_jax.runtime.cache_folder import check_private, processor_digest
+from ddim_jax.runtime.cache_folder import check_private
 
 _MOST_BYTES = 256 * 1024**2
 """The programs used longest ago are removed beyond this."""
 _DIGEST_BYTES = 32
-_TRACED, _COMPILED = ".bin", ".compiled"
+_SUFFIX = ".bin"
 _SETTINGS = (
     *("jax_enable_x64", "jax_numpy_dtype_promotion", "jax_default_matmul_precision"),
     *("jax_default_prng_impl", "jax_threefry_partitionable", "jax_debug_nans"),
 )
 """The settings of JAX that change what is traced."""
-_OUT_OF_JAX_CACHE = threading.Lock()
-"""Held while JAX keeps no program: that setting is of the whole process, and JAX has no context manager for it."""
 
 
 class TracedPrograms:
     """The programs of one network in a folder, shared by processes.
 
     A program is found again only by the same network, settings and shapes, with the same code of this package, versions
-    of JAX and Flax, `_SETTINGS` of JAX and kind of device; one that is compiled, by the same processor and number of
-    its cores, settings and environment of JAX and XLA besides. One that was damaged is made again; what cannot be kept
-    is compiled as usual. Whoever can write to the folder can run code in this process.
+    of JAX and Flax, `_SETTINGS` of JAX and kind of device. One that was damaged is made again; what cannot be kept is
+    compiled as usual. Whoever can write to the folder can run code in this process.
 
     Args:
       folder: of all networks; made when there is something to keep.
@@ -71,7 +63,7 @@ class TracedPrograms:
     @property
     def known(self) -> bool:
         """True if a program is there that was traced for these very weights: they fit the network."""
-        return any(self._folder.glob(f"*{_TRACED}"))
+        return any(self._folder.glob(f"*{_SUFFIX}"))
 
     def kept(self, function: Callable) -> Callable:
         """`function` compiled; as with `jax.jit`, for each set of shapes and of keyword arguments, which are static.
@@ -85,41 +77,16 @@ class TracedPrograms:
             settings = [getattr(jax.config, name) for name in _SETTINGS]  # as they hold now, in a `with` block too
             key = (*shapes, *sorted(static.items()), *settings)
             if key not in programs:
-                programs[key] = self._program(
-                    _digest([repr(part) for part in key]), functools.partial(function, **static), args
-                )
+                name = _digest([repr(part) for part in key])
+                programs[key] = jax.jit(self._traced(name, functools.partial(function, **static), args))
             return programs[key](*args)
 
         call.clear_cache = programs.clear  # as what `jax.jit` returns has it
         return call
 
-    def _program(self, name: str, function: Callable, args: Sequence[Any]) -> Callable:
-        """The program of that name, compiled or traced where it is not there."""
-        machine = _machine()
-        if machine is None:
-            return jax.jit(self._traced(name, function, args))
-        path = self._folder / f"{name}-{machine}{_COMPILED}"
-        loaded = _read(path, lambda content: serialize_executable.deserialize_and_load(*pickle.loads(content)))
-        if loaded is None:
-            return _compile(path, self._traced(name, function, args), args)
-        used: list[Callable] = []
-
-        def call(*args: Any) -> Any:
-            if not used:  # of what a file holds, an error may show as late as here
-                try:
-                    values = jax.block_until_ready(loaded(*args))
-                    used.append(loaded)
-                    return values
-                except Exception as error:
-                    logging.warning("%s: a compiled program cannot be used and is made again: %s", path, error)
-                    used.append(_compile(path, self._traced(name, function, args), args))
-            return used[0](*args)
-
-        return call
-
     def _traced(self, name: str, function: Callable, args: Sequence[Any]) -> Callable:
         """The program of that name, traced if it is not there; `function` itself where it cannot be kept."""
-        path = self._folder / f"{name}{_TRACED}"
+        path = self._folder / f"{name}{_SUFFIX}"
         program = _read(path, export.deserialize)
         if program is None:
             # The interface of the compiled kernels is part of their name, and that of `_surroundings`.
@@ -132,45 +99,6 @@ class TracedPrograms:
                 return function
             _keep(path, content)
         return program.call
-
-
-def _compile(path: Path, function: Callable, args: Sequence[Any]) -> Callable:
-    """`function` compiled for these arguments, and kept where it can be written."""
-
-    def program(*args: Any) -> Any:
-        return function(*args)
-
-    # What JAX reads from its own cache cannot be written again, so the name is one that it has never seen; and there it
-    # would be of no use to anybody.
-    program.__name__ = f"segment_{uuid.uuid4().hex}"
-    with _OUT_OF_JAX_CACHE:
-        least = jax.config.jax_persistent_cache_min_compile_time_secs
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", float("inf"))
-        try:
-            compiled = jax.jit(program).lower(*args).compile()
-        finally:
-            jax.config.update("jax_persistent_cache_min_compile_time_secs", least)
-    try:
-        content = pickle.dumps(serialize_executable.serialize(compiled))
-    except Exception as error:  # whatever JAX cannot write is compiled by each process
-        logging.warning("a compiled program is not kept: %s: %s", type(error).__name__, error)
-    else:
-        _keep(path, content)
-    return compiled
-
-
-def _machine() -> str | None:
-    """The part of a compiled program's name that tells one machine from another; None where none are kept.
-
-    They hold the numbers of their devices, and what a driver of an accelerator has compiled is for the driver to judge.
-    """
-    devices = jax.devices()
-    if len(devices) > 1 or devices[0].platform != "cpu":
-        return None
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    settings = {name: repr(value) for name, value in jax.config.values.items() if "cache" not in name}
-    given = {name: value for name, value in os.environ.items() if name.startswith(("XLA_", "TF_", "LIBTPU"))}
-    return _digest([processor_digest(), cores, settings, given])
 
 
 def _digest(value: Any) -> str:
@@ -223,9 +151,7 @@ def _keep(path: Path, program: bytes | bytearray) -> None:
     except OSError as error:
         logging.warning("a program is not kept for the next call: %s: %s", error.filename, error.strerror)
     found = []
-    for other in path.parent.parent.glob("*/*.*"):
-        if other.suffix not in (_TRACED, _COMPILED):
-            continue
+    for other in path.parent.parent.glob(f"*/*{_SUFFIX}"):
         with contextlib.suppress(OSError):  # removed by another process, or not to be looked at
             about = other.stat()
             found.append((about.st_mtime, about.st_size, other))

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +15,6 @@ from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.config import resolve_config
 from ddim_jax.data import Order, annotators_of
 from ddim_jax.data.pixels import write_pixels
-from ddim_jax.runtime.compile_clock import CompileClock
 from ddim_jax.runtime.once import say_once
 from ddim_jax.runtime.pinned import pinned
 from ddim_jax.runtime.printable import printable
@@ -141,40 +141,40 @@ def _make_steps(
     watch, deferred = LossWatch(stop=stop), DeferredErrors(stop)
     # One small program; each of its operations by itself would be ten, compiled one by one.
     rate_at = jax.jit(run.optimiser.learning_rate)
-    with CompileClock() as clock:
-        for step, batch in enumerate(_batches(run, prepared), start=run.start_step + 1):
-            state, metrics = prepared.train_step(state, stop.flagged(batch))
-            watch.add(step, metrics)
-            if step == run.start_step + 1:
-                jax.block_until_ready(metrics)
-                request.leave_at_once(None)
-                reporter.message(f"the first step took {clock.told()}")
-                reporter.restart_clock(step)
-            due = step == steps or step % fields["checkpoint_every"] == 0
-            stopping = step < steps and bool(stop)  # asked once: a signal may come between the lines below
-            if step % fields["log_every"] == 0 or due or stopping:
-                means = watch.drain()
-                if means:
-                    deferred(reporter.training, step, {**means, "learning_rate": float(rate_at(step - 1))})
-            if due or stopping:
-                scores = None
-                if due and not stopping:
-                    # That of the last step is not given up for a signal: no other would ever score it.
-                    given_up = stop.is_asked_anywhere if step < steps else lambda: False
-                    report = functools.partial(deferred, reporter.validation)
-                    scores = _validate(prepared.validator, state, step, report, given_up)
-                saver(step, state, scores)
-                deferred.raise_refusal()
-                # A signal may have come meanwhile; nobody has begun another step.
-                stopping = stopping or (step < steps and stop.is_asked_anywhere())
-                reporter.restart_clock(step)
-            if stopping:
-                request.ended_by, reason = stop.reason()
-                reporter.message(f"{reason}: saved step {step}, stopped; the same command goes on from there")
-            elif step == steps:
-                reporter.message(_finished(run))
-            if stopping or step == steps:
-                return step
+    began = time.perf_counter()
+    for step, batch in enumerate(_batches(run, prepared), start=run.start_step + 1):
+        state, metrics = prepared.train_step(state, stop.flagged(batch))
+        watch.add(step, metrics)
+        if step == run.start_step + 1:
+            jax.block_until_ready(metrics)
+            request.leave_at_once(None)
+            reporter.message(f"the first step took {time.perf_counter() - began:.1f} s")
+            reporter.restart_clock(step)
+        due = step == steps or step % fields["checkpoint_every"] == 0
+        stopping = step < steps and bool(stop)  # asked once: a signal may come between the lines below
+        if step % fields["log_every"] == 0 or due or stopping:
+            means = watch.drain()
+            if means:
+                deferred(reporter.training, step, {**means, "learning_rate": float(rate_at(step - 1))})
+        if due or stopping:
+            scores = None
+            if due and not stopping:
+                # That of the last step is not given up for a signal: no other would ever score it.
+                given_up = stop.is_asked_anywhere if step < steps else lambda: False
+                report = functools.partial(deferred, reporter.validation)
+                scores = _validate(prepared.validator, state, step, report, given_up)
+            saver(step, state, scores)
+            deferred.raise_refusal()
+            # A signal may have come meanwhile; nobody has begun another step.
+            stopping = stopping or (step < steps and stop.is_asked_anywhere())
+            reporter.restart_clock(step)
+        if stopping:
+            request.ended_by, reason = stop.reason()
+            reporter.message(f"{reason}: saved step {step}, stopped; the same command goes on from there")
+        elif step == steps:
+            reporter.message(_finished(run))
+        if stopping or step == steps:
+            return step
     raise AssertionError("the batches have no end")
 
 

@@ -76,14 +76,12 @@ def test_nothing_unsafe_is_loaded():
     unsafe = {path: [what for what, safe in uses if not safe] for path, uses in found.items()}
     # Modules by name: the package's own, and in the registry those that the user's own config names. A zip of slices is
     # read member by member, within bounds, into files named here; nothing in it is run. An exported file, a zip of a
-    # program, is read back by the one who wrote it. What was compiled is kept where nobody else may write
-    # (`check_private`), in the form that JAX gives it, as JAX keeps its own.
+    # program, is read back by the one who wrote it.
     own_modules = {
         "ddim_jax/imageio/archives.py": ["zipfile"],
         "ddim_jax/imageio/clinic.py": ["importlib.import_module"],
         "ddim_jax/export/formats.py": ["zipfile", "importlib.import_module"],
         "ddim_jax/__init__.py": ["importlib.import_module"],
         "ddim_jax/registry.py": ["importlib.import_module"] * 3,
-        "ddim_jax/inference/export_cache.py": ["pickle"],
     }
     assert {path: uses for path, uses in unsafe.items() if uses} == own_modules
