@@ -20,6 +20,7 @@ from ddim_jax.cli.arguments import (
 )
 from ddim_jax.cli.begin import begin, find_device
 from ddim_jax.inference.segmenter import Segmenter
+from ddim_jax.inference.writing import writing_context
 from ddim_jax.runtime.errors import InputError, install_command, report_input_errors
 from ddim_jax.runtime.printable import Parser
 from ddim_jax.runtime.values import quantity
@@ -124,6 +125,8 @@ def run(options: argparse.Namespace) -> int:
             )
             chosen = segmenter.options(**sampling_arguments(options))
             networks.append(ServedNetwork.create(Path(ckpt).name or ckpt, segmenter, options.segments, chosen))
+        if len(networks) > 1:
+            _check_segments(networks)
         limits = Limits(
             upload_bytes=options.upload_mib * 2**20,
             kept_bytes=options.kept_mib * 2**20,
@@ -151,6 +154,22 @@ def run(options: argparse.Namespace) -> int:
         server = uvicorn.Server(config)
         _serve(server, listening, options.root_path)
         return 1 if faults else 0
+
+
+def _check_segments(networks) -> None:
+    """Refuses `--segments`, which is for all checkpoints, where one of them says another concept itself.
+
+    Raises:
+      InputError: both concepts are named.
+    """
+    for one in networks:
+        own, written = (writing_context(one.segmenter, one.options, told).segments for told in ((), one.segments))
+        for name, concept in own.items():
+            if written[name] != concept:
+                raise InputError(
+                    f"--segments says {written[name]} of the class {name!r}, and {one.name} says {concept} itself; "
+                    "leave --segments out, or serve that checkpoint by itself"
+                )
 
 
 def _listen(host: str, port: int) -> socket.socket:
