@@ -10,8 +10,7 @@ class Limits:
     Attributes:
       upload_bytes: of one request, and of what an archive in it holds when it is unpacked.
       upload_files: in one upload, those in an archive too.
-      upload_seconds: that a client may take to send it.
-      idle_seconds: that pass without a byte of it.
+      idle_seconds: that pass without a byte of an upload; it may take as long as its line needs.
       silent_seconds: that pass on a connection without the whole head of a request, or while its client takes nothing
         of an answer.
       silent: connections on which no request is answered; one more, and the oldest is closed.
@@ -30,7 +29,6 @@ class Limits:
 
     upload_bytes: int = 2**28
     upload_files: int = 2048
-    upload_seconds: float = 120.0
     idle_seconds: float = 10.0
     silent_seconds: float = 30.0
     silent: int = 128

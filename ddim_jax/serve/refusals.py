@@ -15,7 +15,7 @@ MEANINGS = {
     403: "A page of another site asks",
     404: "There is no such thing, or no more",
     405: "The address takes no such request",
-    408: "It came too slowly",
+    408: "Nothing of it came for ten seconds",
     410: "It was removed while it was segmented",
     413: "It is too large, or too much work",
     415: "It is of no kind that can be read",
