@@ -148,10 +148,22 @@ def run(options: argparse.Namespace) -> int:
             faults.append(True)
             server.should_exit = True
 
-        config = server_config(
-            create_app(networks, limits, token=options.token, hosts=hosts, fault=stop), options, limits
+        app = create_app(networks, limits, token=options.token, hosts=hosts, fault=stop)
+        server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                host=options.host,
+                port=options.port,
+                root_path=options.root_path,
+                http="h11",
+                ws="none",
+                log_config=None,  # the lines of this program alone
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=_SECONDS_TO_END,
+                limit_concurrency=_CONNECTIONS,
+            )
         )
-        server = uvicorn.Server(config)
         _serve(server, listening, options.root_path)
         return 1 if faults else 0
 
@@ -188,28 +200,6 @@ def _listen(host: str, port: int) -> socket.socket:
         why = getattr(error, "strerror", None) or error
         raise InputError(f"cannot listen at --host {host} --port {port} ({why}); choose another") from None
     return listening
-
-
-def server_config(app, options: argparse.Namespace, limits):
-    """The `uvicorn.Config` by which an application is served."""
-    import uvicorn
-
-    from ddim_jax.serve.connections import ONE_REQUEST, connections
-
-    return uvicorn.Config(
-        app,
-        host=options.host,
-        port=options.port,
-        root_path=options.root_path,
-        http=connections(limits),
-        headers=ONE_REQUEST,
-        ws="none",
-        log_config=None,  # the lines of this program alone
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=_SECONDS_TO_END,
-        limit_concurrency=_CONNECTIONS,
-    )
 
 
 def _serve(server, listening: socket.socket, root_path: str) -> None:

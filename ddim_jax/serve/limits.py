@@ -11,9 +11,6 @@ class Limits:
       upload_bytes: of one request, and of what an archive in it holds when it is unpacked.
       upload_files: in one upload, those in an archive too.
       idle_seconds: that pass without a byte of an upload; it may take as long as its line needs.
-      silent_seconds: that pass on a connection without the whole head of a request, or while its client takes nothing
-        of an answer.
-      silent: connections on which no request is answered; one more, and the oldest is closed.
       picture_pixels: of one image.
       source_pixels: of all slices of a source.
       steps, samples: that a request may ask for; the server's own options may be beyond.
@@ -30,8 +27,6 @@ class Limits:
     upload_bytes: int = 2**28
     upload_files: int = 2048
     idle_seconds: float = 10.0
-    silent_seconds: float = 30.0
-    silent: int = 128
     picture_pixels: int = 2**25
     source_pixels: int = 2**26
     steps: int = 50
