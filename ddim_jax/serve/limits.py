@@ -20,7 +20,6 @@ class Limits:
       waiting: uploads that wait and are segmented at once; more are told to try again.
       kept_bytes: half of it for uploads on their way, waiting and being segmented, of which one may be larger; half for
         results, of which the oldest go first.
-      share: of those that are received, of those that wait, and of the room for both, that one client takes at most.
       kept_seconds: after which a result is removed.
     """
 
@@ -36,5 +35,4 @@ class Limits:
     receiving: int = 256
     waiting: int = 64
     kept_bytes: int = 2**30
-    share: float = 0.75
     kept_seconds: float = 1800.0

@@ -79,9 +79,11 @@ def test_a_job_that_fails_says_why(client):
 
 def test_an_example_needs_no_file(client, monkeypatch):
     monkeypatch.setattr(app, "_PHANTOM", 64)
-    (one, other) = (client.post("/segment", data={"example": str(k)}).json()["networks"][0] for k in (0, 5))
+    (one, other) = (client.post(f"/segment?example={k}").json()["networks"][0] for k in (0, 5))
     assert one["slices"][0]["height"] == 64
     assert one["slices"][0]["classes"] != other["slices"][0]["classes"]
+    assert client.post("/segment", files={"example": (None, "5")}).json()["networks"][0]["slices"][0]["height"] == 64
+    assert client.post("/segment", data={"example": "5"}).status_code == 415  # a body without files is a file itself
 
 
 def test_two_checkpoints_beside_each_other(serving):
