@@ -27,6 +27,9 @@ MEANINGS = {
 """The statuses of refusals, with their meaning."""
 
 
+_VERBS = r"(?:is|has|holds|lists|lies|cannot|does|differs)\b"
+
+
 class Refusal(HTTPException):
     """A request that cannot be served, `status_code` and `detail`."""
 
@@ -57,7 +60,8 @@ def without_paths(text: str, folder: Path) -> str:
     """`text` without paths of this machine.
 
     A file of the upload is "file 3", the third that was sent, or "the file" if it is the only one; one of an archive is
-    "member 3 of file 1", or "member 3 of the archive", by the order of the names in it.
+    "member 3 of file 1", or "member 3 of the archive", by the order of the names in it. The colon behind a path goes
+    where a verb follows: "The file is a report, no image."
     """
 
     def called(found: re.Match) -> str:
@@ -68,6 +72,6 @@ def without_paths(text: str, folder: Path) -> str:
 
     place = re.escape(str(folder))
     several = len({path.name[:4] for path in (folder / "in").glob("*")}) > 1
-    text = re.sub(rf"{place}/\w+/0*(\d+)(?:_0*(\d+))?(?:\.[a-z]+)*", called, text)
+    text = re.sub(rf"{place}/\w+/0*(\d+)(?:_0*(\d+))?(?:\.[a-z]+)*(?::(?= {_VERBS}))?", called, text)
     text = re.sub(rf"{place}(/\w+)?", "the upload", text)
     return text[:1].upper() + text[1:]

@@ -50,9 +50,9 @@ def plan(files: Sequence[Path], output_dir: Path) -> Plan:
     if len(found.jobs) > 1:
         why = ""
         if NO_POSITION in found.remark:
-            why = f" that have {NO_POSITION}, so that their order is unknown"
+            why = f", some of which have {NO_POSITION}, so that their order is unknown"
         elif apart := re.search(f"{APART} [^;]*", found.remark):
-            why = f" that {apart[0]}"
+            why = f", some of which {apart[0]}"
         kinds = Counter(map(_kind_of, found.jobs))
         held = ", ".join(quantity(count, *names) for names, count in sorted(kinds.items()))
         raise Refusal(

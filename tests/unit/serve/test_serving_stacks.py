@@ -7,7 +7,7 @@ import nibabel
 import numpy as np
 import pytest
 from dicom_damage import damage
-from dicom_files import ct_series, ct_slice
+from dicom_files import bundled, ct_series, ct_slice
 from pydicom import dcmread
 from segmenters import red_segmenter
 from served import decoded, half, network, png
@@ -74,8 +74,10 @@ def test_a_nifti_volume_and_a_zip_of_dicom_files(client, tmp_path):
         for path in (tmp_path / "in").iterdir():
             archive.write(path, f"secret^name/{path.name}")
         archive.writestr("readme.txt", "no image")
+        archive.write(bundled("DICOMDIR"), "DICOMDIR")
     (result,) = client.post("/segment", content=(tmp_path / "x.zip").read_bytes()).json()["networks"]
     assert len(result["slices"]) == 2 and set(result["files"]) == {"dicom-seg", "nifti"}
+    assert "left out (2 files: .txt (1), DICOM, a DICOMDIR (1))" in result["notes"]
 
 
 def test_a_dicom_file_that_begins_like_a_tiff_file(client, tmp_path):
@@ -88,7 +90,7 @@ def test_a_format_that_needs_more_than_the_source_says_does_not_fail_the_others(
     ct_slice(tmp_path / "x.dcm", np.zeros((8, 6), int), ImagePositionPatient=None, ImageOrientationPatient=None)
     (result,) = client.post("/segment", content=(tmp_path / "x.dcm").read_bytes()).json()["networks"]
     assert set(result["files"]) == {"dicom-seg"} and len(result["slices"]) == 1
-    assert result["unavailable"]["nifti"].startswith("The file: has no position")
+    assert result["unavailable"]["nifti"].startswith("The file has no position")
 
 
 def test_why_there_is_no_dicom_seg(serving, tmp_path):
@@ -146,7 +148,7 @@ def test_what_is_left_out_and_what_is_missing_is_noted(client, tmp_path, caplog)
     for answer in answers:
         (result,) = answer.json()["networks"]
         assert len(result["slices"]) == 5
-        left_out = "left out (6 files: .pdf 1, .txt 2, DICOM, a report 1, others 2)"
+        left_out = "left out (6 files: .pdf (1), .txt (2), DICOM, a report (1), others (2))"
         assert left_out in result["notes"] and "Secret" not in answer.text and "hans" not in answer.text.lower()
         assert any(
             note.startswith("slices missing (in 1 place, such as behind slice 3: 7.5") for note in result["notes"]
@@ -202,7 +204,7 @@ def test_a_file_is_called_by_its_plain_number(client, tmp_path):
         ([("x.txt", b"notes"), ("x.zip", archived), ("more.dcm", more)], "Member 3 of file 2"),
     ):
         answer = client.post("/segment", files=[("file", one) for one in sent])
-        assert answer.status_code == 422 and answer.json()["error"].startswith(f"{called}: "), answer.text
+        assert answer.status_code == 422 and answer.json()["error"].startswith(f"{called} is truncated, "), answer.text
 
 
 def test_a_volume_is_opened_once_for_all_of_its_pictures(client, tmp_path, monkeypatch):
@@ -228,14 +230,14 @@ def test_a_volume_is_opened_once_for_all_of_its_pictures(client, tmp_path, monke
 
 def test_files_of_two_patients_are_refused_with_what_differs(client, tmp_path):
     sent = []
-    for number in range(2):
+    for number in range(3):
         path = ct_slice(tmp_path / f"{number}.dcm", np.zeros((16, 16)), number=number, patient=f"P4711{number}",
-                        place=(0, 0, number))  # fmt: skip
+                        place=(0, 0, number), series="1.2.3" if number < 2 else "1.2.4")  # fmt: skip
         sent.append(("file", (path.name, path.read_bytes())))
     answer = client.post("/segment", files=sent)
     assert answer.status_code == 422 and "4711" not in answer.text
     assert answer.json()["error"] == (
-        "The upload holds 2 DICOM files that share SeriesInstanceUID and differ in the patient (PatientID, "
+        "The upload holds 3 DICOM files, some of which share SeriesInstanceUID and differ in the patient (PatientID, "
         "PatientName, PatientBirthDate); expected one image or series. Send them one by one, or give the folder to "
         "ddim-jax sample."
     )
