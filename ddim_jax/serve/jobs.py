@@ -38,7 +38,7 @@ class Upload:
       id: unguessable.
       folder: private, with the uploaded files in `folder / "in"`.
       status: receiving, waiting, running, done or failed.
-      done, of: slices segmented, and how many there are; 0 while that is not known.
+      done, of: slices segmented, by each checkpoint, and how many that will be; 0 while that is not known.
       refusal: why it failed.
       body: the result as JSON has it.
       files: the artefacts of the result by their name.

@@ -9,24 +9,6 @@ from starlette.exceptions import HTTPException
 from ddim_jax.imageio.writers import WriterError
 from ddim_jax.runtime.errors import InputError, is_out_of_memory
 
-MEANINGS = {
-    400: "The form is damaged",
-    401: "The token is missing or wrong",
-    403: "A page of another site asks",
-    404: "There is no such thing, or no more",
-    405: "The address takes no such request",
-    408: "Nothing of it came for ten seconds",
-    410: "It was removed while it was segmented",
-    413: "It is too large, or too much work",
-    415: "It is of no kind that can be read",
-    421: "The server is not known by that name",
-    422: "It cannot be read, or a field cannot be used",
-    500: "The program has a fault",
-    503: "The queue is full, or the server is not ready; see Retry-After",
-}
-"""The statuses of refusals, with their meaning."""
-
-
 _VERBS = r"(?:is|has|holds|lists|lies|cannot|does|differs)\b"
 
 

@@ -42,9 +42,10 @@ def test_a_dicom_series_has_areas_and_files_of_its_own(client, tmp_path):
     shown = client.get(body["links"]["picture"], params={"slice": 2, "window": "-200,300"})
     other = open_stack(sorted((tmp_path / "in").iterdir()), ReadOptions(window=(-200, 300))).read(1)
     np.testing.assert_array_equal(decoded(shown.content), other[..., 0])
-    for wrong in ({"slice": 4, "window": "0,1"}, {"slice": 1}, {"slice": "a", "window": "0,1"}):
+    good = {"slice": 1, "window": "0,1"}
+    for wrong in (good | {"slice": 4}, good | {"slice": "a"}, {"slice": 1}, good | {"invert": "true"}, good | {"x": 1}):
         refused = client.get(body["links"]["picture"], params=wrong)
-        assert refused.status_code == 422 and "slice=N, from 1 to 3, and window=CENTRE" in refused.json()["error"]
+        assert refused.status_code == 422 and "slice=N, from 1 to 3, window=CENTRE,WIDTH and" in refused.json()["error"]
     assert client.get(body["links"]["picture"], params={"slice": 1, "window": "0,-1"}).status_code == 422
 
 
@@ -212,20 +213,20 @@ def test_a_volume_is_opened_once_for_all_of_its_pictures(client, tmp_path, monke
     values = nifti.NiftiStack._read_values
     monkeypatch.setattr(nifti.NiftiStack, "_read_values", lambda self: (read.append(1), values(self))[1])
     nibabel.save(nibabel.Nifti1Image(np.arange(144, dtype=np.int16).reshape(8, 6, 3), np.eye(4)), tmp_path / "x.nii.gz")
-    body = client.post("/segment", content=(tmp_path / "x.nii.gz").read_bytes()).json()
+    plain, turned = (
+        client.post(f"/segment?invert={asked}", content=(tmp_path / "x.nii.gz").read_bytes()).json()["links"]["picture"]
+        for asked in ("false", "true")
+    )
     read.clear()
 
     def picture(number):
         asked = {"slice": number % 3 + 1, "window": f"{number},80"}
-        return client.get(body["links"]["picture"], params=asked).status_code
+        return client.get(plain, params=asked).status_code
 
     with ThreadPoolExecutor(8) as clients:
         assert set(clients.map(picture, range(16))) == {200} and len(read) == 1
-    plain, turned = (
-        decoded(client.get(body["links"]["picture"], params={"window": "70,80", "invert": asked}).content)
-        for asked in ("false", "true")
-    )
-    np.testing.assert_array_equal(plain, 255 - turned)
+    shown, inverted = (decoded(client.get(link, params={"window": "70,80"}).content) for link in (plain, turned))
+    np.testing.assert_array_equal(shown, 255 - inverted)
 
 
 def test_files_of_two_patients_are_refused_with_what_differs(client, tmp_path):
