@@ -11,8 +11,7 @@ class Limits:
       upload_bytes: of one request, and of what an archive in it holds when it is unpacked.
       upload_files: in one upload, those in an archive too.
       idle_seconds: that pass without a byte of an upload; it may take as long as its line needs.
-      picture_pixels: of one image.
-      source_pixels: of all slices of a source.
+      picture_pixels: of one image; readers bound those of all slices (`ddim_jax.imageio.stacks.MAX_VOXELS`).
       steps, samples: that a request may ask for; the server's own options may be beyond.
       evaluations: of a network for all samples of all slices of a source.
       programs: compiled programs that are held for each checkpoint; one more, and all are dropped.
@@ -27,7 +26,6 @@ class Limits:
     upload_files: int = 2048
     idle_seconds: float = 10.0
     picture_pixels: int = 2**25
-    source_pixels: int = 2**26
     steps: int = 50
     samples: int = 16
     evaluations: int = 2**17

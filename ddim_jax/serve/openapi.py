@@ -38,9 +38,9 @@ def document(root_path: str, limits: Limits, most: Mapping[str, int]) -> dict[st
     result_id = _parameter("id", "path", _TEXT, "of the result", required=True)
     upload = {
         "summary": "Segments one image, a DICOM file or series, or a NIfTI file",
-        "description": f"At most {limits.upload_bytes} bytes, {limits.picture_pixels} pixels an image and "
-        f"{limits.source_pixels} in all slices. Fields may stand in the form or in the address. A result is kept for "
-        f"{limits.kept_seconds:g} seconds at most. Not for clinical use.",
+        "description": f"At most {limits.upload_bytes} bytes and {limits.picture_pixels} pixels an image. "
+        "Fields may stand in the form or in the address. "
+        f"A result is kept for {limits.kept_seconds:g} seconds at most. Not for clinical use.",
         "parameters": [_parameter(name, "query", {k: v for k, v in one.items() if k != "description"},
                                   one["description"]) for name, one in asked.items()],
         "requestBody": body,

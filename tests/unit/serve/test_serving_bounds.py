@@ -5,6 +5,7 @@ import errno
 import struct
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from hostile_bodies import archive
@@ -13,7 +14,8 @@ from starlette.requests import Request
 
 from ddim_jax.imageio import archives
 from ddim_jax.inference import segmenter
-from ddim_jax.serve import app, jobs, uploads
+from ddim_jax.inference.reading import Opened
+from ddim_jax.serve import app, jobs, segmenting, uploads
 from ddim_jax.serve.jobs import Jobs
 from ddim_jax.serve.limits import Limits
 from ddim_jax.serve.refusals import Refusal
@@ -198,6 +200,14 @@ def test_the_evaluations_of_an_upload_are_bounded(serving):
     refused = client.post("/segment?steps=2&samples=4", content=png(half()))
     assert refused.status_code == 413
     assert refused.json()["error"].startswith("2 steps x 4 samples x 1 slice are 8 evaluations of a network; expected")
+
+
+def test_a_volume_is_bounded_by_its_reader_alone_and_an_image_with_words_what_to_do():
+    volume = SimpleNamespace(count=1024)
+    segmenting._check_size(Opened(512 * 512, volume), Limits())
+    with pytest.raises(Refusal, match=r"has 40,000,000 pixels; .* ddim-jax sample takes larger ones") as refused:
+        segmenting._check_size(Opened(40_000_000), Limits())
+    assert refused.value.status_code == 413
 
 
 def test_options_of_requests_neither_fill_the_memory_nor_the_log(serving, monkeypatch):
