@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import ddim_jax
-from ddim_jax.imageio.writers import declared, media_type
-from ddim_jax.registry import WRITERS
 from ddim_jax.sampling_options import SamplingOptions, option_type
 from ddim_jax.serve.fields import EXAMPLES, OPTIONS
 from ddim_jax.serve.limits import Limits
@@ -51,8 +49,7 @@ def document(root_path: str, limits: Limits, most: Mapping[str, int]) -> dict[st
         },
     }  # fmt: skip
     png = {"200": {"description": "An image", "content": {"image/png": {}}}}
-    of_files = {media_type(writer) for _, writer in WRITERS.items() if declared(writer, "on_page")}
-    files = {"200": {"description": "The file", "content": {kind: {} for kind in sorted({"image/png", *of_files})}}}
+    file = {"200": {"description": "The file", "content": {"*/*": {}}}}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -80,7 +77,7 @@ def document(root_path: str, limits: Limits, most: Mapping[str, int]) -> dict[st
                 "get": {
                     "summary": "A file of a result, as its links have it",
                     "parameters": [result_id, _parameter("name", "path", _TEXT, "such as 1/1/mask.png", True)],
-                    "responses": files | _REFUSED,
+                    "responses": file | _REFUSED,
                 }
             },
             "/results/{id}/picture": {
