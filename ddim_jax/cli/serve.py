@@ -20,6 +20,7 @@ from ddim_jax.cli.arguments import (
 )
 from ddim_jax.cli.begin import begin, find_device
 from ddim_jax.inference.segmenter import Segmenter
+from ddim_jax.inference.writing import writing_context
 from ddim_jax.runtime.errors import InputError, install_command, report_input_errors
 from ddim_jax.runtime.printable import Parser
 from ddim_jax.runtime.values import quantity
@@ -124,6 +125,8 @@ def run(options: argparse.Namespace) -> int:
             )
             chosen = segmenter.options(**sampling_arguments(options))
             networks.append(ServedNetwork.create(Path(ckpt).name or ckpt, segmenter, options.segments, chosen))
+        if len(networks) > 1:
+            _check_segments(networks)
         limits = Limits(
             upload_bytes=options.upload_mib * 2**20,
             kept_bytes=options.kept_mib * 2**20,
@@ -145,12 +148,40 @@ def run(options: argparse.Namespace) -> int:
             faults.append(True)
             server.should_exit = True
 
-        config = server_config(
-            create_app(networks, limits, token=options.token, hosts=hosts, fault=stop), options, limits
+        app = create_app(networks, limits, token=options.token, hosts=hosts, fault=stop)
+        server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                host=options.host,
+                port=options.port,
+                root_path=options.root_path,
+                http="h11",
+                ws="none",
+                log_config=None,  # the lines of this program alone
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=_SECONDS_TO_END,
+                limit_concurrency=_CONNECTIONS,
+            )
         )
-        server = uvicorn.Server(config)
         _serve(server, listening, options.root_path)
         return 1 if faults else 0
+
+
+def _check_segments(networks) -> None:
+    """Refuses `--segments`, which is for all checkpoints, where one of them says another concept itself.
+
+    Raises:
+      InputError: both concepts are named.
+    """
+    for one in networks:
+        own, written = (writing_context(one.segmenter, one.options, told).segments for told in ((), one.segments))
+        for name, concept in own.items():
+            if written[name] != concept:
+                raise InputError(
+                    f"--segments says {written[name]} of the class {name!r}, and {one.name} says {concept} itself; "
+                    "leave --segments out, or serve that checkpoint by itself"
+                )
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -169,28 +200,6 @@ def _listen(host: str, port: int) -> socket.socket:
         why = getattr(error, "strerror", None) or error
         raise InputError(f"cannot listen at --host {host} --port {port} ({why}); choose another") from None
     return listening
-
-
-def server_config(app, options: argparse.Namespace, limits):
-    """The `uvicorn.Config` by which an application is served."""
-    import uvicorn
-
-    from ddim_jax.serve.connections import ONE_REQUEST, connections
-
-    return uvicorn.Config(
-        app,
-        host=options.host,
-        port=options.port,
-        root_path=options.root_path,
-        http=connections(limits),
-        headers=ONE_REQUEST,
-        ws="none",
-        log_config=None,  # the lines of this program alone
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=_SECONDS_TO_END,
-        limit_concurrency=_CONNECTIONS,
-    )
 
 
 def _serve(server, listening: socket.socket, root_path: str) -> None:

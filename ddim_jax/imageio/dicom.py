@@ -197,6 +197,8 @@ def no_picture(header: "Dataset") -> str | None:
         return _NO_PICTURES[modality]
     if "Rows" in header and "Columns" in header:
         return None
+    if "DirectoryRecordSequence" in header:
+        return "a DICOMDIR"
     return "a file without pixels" if "SOPClassUID" in header else "a file without pixels, or what is left of one"
 
 

@@ -233,17 +233,16 @@ class _Server:
     async def picture(self, request: Request) -> Response:
         """A slice of a DICOM or NIfTI source as it is shown with another window: ?slice=1&window=40,400."""
         upload, asked = self._find(request), dict(request.query_params)
-        number = asked.pop("slice", "1")
-        options = fields.parse(asked).options
+        number, window = asked.pop("slice", "1"), asked.pop("window", "")
         index = int(number) - 1 if re.fullmatch("[0-9]{1,6}", number) else -1
         body = upload.body
         if not upload.source:
             raise Refusal(404, "Only a result of DICOM or NIfTI files is shown with other windows.")
         count = len(body["networks"][0]["slices"])
-        if "window" not in options or not 0 <= index < count:
-            raise Refusal(422, f"Expected slice=N, from 1 to {count}, and window=CENTRE,WIDTH.")
-        window = self._networks[0].segmenter.options(window=options["window"]).window
-        invert = options.get("invert", body["networks"][0]["options"]["invert"])
+        if asked or not window or not 0 <= index < count:
+            raise Refusal(422, f"Expected slice=N, from 1 to {count}, window=CENTRE,WIDTH and no other field.")
+        window = self._networks[0].segmenter.options(**fields.parse({"window": window}).options).window
+        invert = body["networks"][0]["options"]["invert"]
         async with self._looking:  # a volume takes up to half a GiB, so one is held
             if await request.is_disconnected():  # of a stack that is wheeled through
                 raise ClientDisconnect

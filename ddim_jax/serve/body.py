@@ -110,5 +110,5 @@ def notes_of(picture: Picture) -> list[str]:
 
 def left_out_note(left_out: Mapping[str, int]) -> list[str]:
     """A note on the files of an upload that are not segmented, by their kind; [] where there are none."""
-    kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(left_out.items()))
+    kinds = ", ".join(f"{kind} ({count})" for kind, count in sorted(left_out.items()))
     return [f"left out ({quantity(sum(left_out.values()), 'file')}: {kinds})"] if kinds else []

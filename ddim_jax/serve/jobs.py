@@ -38,7 +38,7 @@ class Upload:
       id: unguessable.
       folder: private, with the uploaded files in `folder / "in"`.
       status: receiving, waiting, running, done or failed.
-      done, of: slices segmented, and how many there are; 0 while that is not known.
+      done, of: slices segmented, by each checkpoint, and how many that will be; 0 while that is not known.
       refusal: why it failed.
       body: the result as JSON has it.
       files: the artefacts of the result by their name.
@@ -111,12 +111,13 @@ class Jobs:
         """An upload that is about to be received from a client, of that many bytes at most.
 
         Raises:
-          Refusal: there are too many already, or they take too much room, all or those of the client.
+          Refusal: there are too many already, or they take too much room.
         """
         self.sweep()
         upload = Upload(self._root.path, expected, client)
         with self._lock:
-            if self._is_full(upload, "receiving", most=self.limits.receiving) or not self._has_room(upload):
+            receiving = sum(one.status == "receiving" for one in self._uploads.values())
+            if receiving >= self.limits.receiving or not self._has_room(upload):
                 shutil.rmtree(upload.folder)
                 raise Refusal(503, FULL, {"Retry-After": "5"})
             self._uploads[upload.id] = upload
@@ -139,18 +140,11 @@ class Jobs:
 
     def _has_room(self, upload: Upload) -> bool:
         others = [one for one in self._uploads.values() if not one.ended and one is not upload]
-        room = self.limits.kept_bytes // 2
-        return not self._is_full(upload, "waiting", "running", most=self.limits.waiting) and all(
-            not these or sum(one.bytes for one in these) + upload.bytes <= most
-            for these, most in (
-                (others, room),
-                ([one for one in others if one.client == upload.client], self.limits.share * room),
-            )
-        )
-
-    def _is_full(self, upload: Upload, *status: str, most: int) -> bool:
-        clients = [one.client for one in self._uploads.values() if one.status in status]
-        return len(clients) >= most or clients.count(upload.client) >= self.limits.share * most
+        if not others:
+            return True  # one alone may be larger
+        if sum(one.status in ("waiting", "running") for one in others) >= self.limits.waiting:
+            return False
+        return sum(one.bytes for one in others) + upload.bytes <= self.limits.kept_bytes // 2
 
     def first(self, work: Callable[[], None]) -> Future[None]:
         """Has something done before all jobs."""

@@ -10,13 +10,8 @@ class Limits:
     Attributes:
       upload_bytes: of one request, and of what an archive in it holds when it is unpacked.
       upload_files: in one upload, those in an archive too.
-      upload_seconds: that a client may take to send it.
-      idle_seconds: that pass without a byte of it.
-      silent_seconds: that pass on a connection without the whole head of a request, or while its client takes nothing
-        of an answer.
-      silent: connections on which no request is answered; one more, and the oldest is closed.
-      picture_pixels: of one image.
-      source_pixels: of all slices of a source.
+      idle_seconds: that pass without a byte of an upload; it may take as long as its line needs.
+      picture_pixels: of one image; readers bound those of all slices (`ddim_jax.imageio.stacks.MAX_VOXELS`).
       steps, samples: that a request may ask for; the server's own options may be beyond.
       evaluations: of a network for all samples of all slices of a source.
       programs: compiled programs that are held for each checkpoint; one more, and all are dropped.
@@ -24,18 +19,13 @@ class Limits:
       waiting: uploads that wait and are segmented at once; more are told to try again.
       kept_bytes: half of it for uploads on their way, waiting and being segmented, of which one may be larger; half for
         results, of which the oldest go first.
-      share: of those that are received, of those that wait, and of the room for both, that one client takes at most.
       kept_seconds: after which a result is removed.
     """
 
     upload_bytes: int = 2**28
     upload_files: int = 2048
-    upload_seconds: float = 120.0
     idle_seconds: float = 10.0
-    silent_seconds: float = 30.0
-    silent: int = 128
     picture_pixels: int = 2**25
-    source_pixels: int = 2**26
     steps: int = 50
     samples: int = 16
     evaluations: int = 2**17
@@ -43,5 +33,4 @@ class Limits:
     receiving: int = 256
     waiting: int = 64
     kept_bytes: int = 2**30
-    share: float = 0.75
     kept_seconds: float = 1800.0

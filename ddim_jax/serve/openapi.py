@@ -1,19 +1,19 @@
-"""The OpenAPI document of the server."""
+"""The OpenAPI document of the server: what may be asked; what is answered is in docs/how-to/serve.md."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import ddim_jax
-from ddim_jax.imageio.writers import declared, media_type
-from ddim_jax.registry import WRITERS
 from ddim_jax.sampling_options import SamplingOptions, option_type
 from ddim_jax.serve.fields import EXAMPLES, OPTIONS
 from ddim_jax.serve.limits import Limits
-from ddim_jax.serve.refusals import MEANINGS
 
 _NUMBER, _TEXT, _WHOLE, _FLAG = ({"type": kind} for kind in ("number", "string", "integer", "boolean"))
-_HEALTH = {"type": "object", "properties": {"status": _TEXT}}
+_REFUSED = {"default": {
+    "description": 'A refusal, {"status": 422, "error": "one sentence"}; docs/how-to/serve.md has the statuses',
+    "content": {"application/json": {"schema": {"type": "object", "properties": {"status": _WHOLE, "error": _TEXT}}}},
+}}  # fmt: skip
 
 
 def document(root_path: str, limits: Limits, most: Mapping[str, int]) -> dict[str, Any]:
@@ -33,24 +33,23 @@ def document(root_path: str, limits: Limits, most: Mapping[str, int]) -> dict[st
             "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
         },
     }
-    result_id = _parameter("id", "path", _TEXT, "of the result")
+    result_id = _parameter("id", "path", _TEXT, "of the result", required=True)
     upload = {
         "summary": "Segments one image, a DICOM file or series, or a NIfTI file",
-        "description": f"At most {limits.upload_bytes} bytes, {limits.picture_pixels} pixels an image and "
-        f"{limits.source_pixels} in all slices. Fields may stand in the form or in the address. A result is kept for "
-        f"{limits.kept_seconds:g} seconds at most. Not for clinical use.",
+        "description": f"At most {limits.upload_bytes} bytes and {limits.picture_pixels} pixels an image. "
+        "Fields may stand in the form or in the address. "
+        f"A result is kept for {limits.kept_seconds:g} seconds at most. Not for clinical use.",
         "parameters": [_parameter(name, "query", {k: v for k, v in one.items() if k != "description"},
                                   one["description"]) for name, one in asked.items()],
         "requestBody": body,
         "responses": {
-            "200": _answer("The result", _ref("Result")),
-            "202": _answer("With wait=false: the job, to be asked for at its Location", _ref("Result")),
-            **_refusals(400, 403, 408, 410, 413, 415, 422, 503),
+            "200": _json("The result"),
+            "202": _json("With wait=false: the job, to be asked for at its Location"),
+            **_REFUSED,
         },
     }  # fmt: skip
     png = {"200": {"description": "An image", "content": {"image/png": {}}}}
-    of_files = {media_type(writer) for _, writer in WRITERS.items() if declared(writer, "on_page")}
-    files = {"200": {"description": "The file", "content": {kind: {} for kind in sorted({"image/png", *of_files})}}}
+    file = {"200": {"description": "The file", "content": {"*/*": {}}}}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -66,19 +65,19 @@ def document(root_path: str, limits: Limits, most: Mapping[str, int]) -> dict[st
                 "get": {
                     "summary": "A job or its result",
                     "parameters": [result_id],
-                    "responses": {"200": _answer("It", _ref("Result")), **_refusals(404)},
+                    "responses": {"200": _json("It"), **_REFUSED},
                 },
                 "delete": {
                     "summary": "Removes a result and all of its files",
                     "parameters": [result_id],
-                    "responses": {"204": {"description": "It is removed"}, **_refusals(403, 404)},
+                    "responses": {"204": {"description": "It is removed"}, **_REFUSED},
                 },
             },
             "/results/{id}/files/{name}": {
                 "get": {
                     "summary": "A file of a result, as its links have it",
-                    "parameters": [result_id, _parameter("name", "path", _TEXT, "such as 1/1/mask.png")],
-                    "responses": files | _refusals(404),
+                    "parameters": [result_id, _parameter("name", "path", _TEXT, "such as 1/1/mask.png", True)],
+                    "responses": file | _REFUSED,
                 }
             },
             "/results/{id}/picture": {
@@ -87,24 +86,20 @@ def document(root_path: str, limits: Limits, most: Mapping[str, int]) -> dict[st
                     "parameters": [
                         result_id,
                         _parameter("slice", "query", _WHOLE, "from 1"),
-                        _parameter("window", "query", _TEXT, "centre and width, as in 40,400"),
-                        _parameter("invert", "query", _FLAG, "white as the smallest value; that of the result"),
+                        _parameter("window", "query", _TEXT, "centre and width, as in 40,400", required=True),
                     ],
-                    "responses": png | _refusals(404, 422),
+                    "responses": png | _REFUSED,
                 }
             },
             "/about": {"get": {"summary": "The checkpoints and the limits", "responses": {
-                "200": _answer("They", {"type": "object"}), **_refusals(401)}}},
+                "200": _json("They"), **_REFUSED}}},
             "/healthz": {"get": {"summary": "Whether the server is ready", "security": [], "responses": {
-                "200": _answer("status is ok", _HEALTH),
-                "503": _answer("status is starting: programs are compiled", _HEALTH)}}},
+                "200": _json("status is ok"),
+                "503": _json("status is starting: programs are compiled")}}},
             "/openapi.json": {"get": {"summary": "This document", "security": [], "responses": {
-                "200": _answer("It", {"type": "object"})}}},
+                "200": _json("It")}}},
         },
-        "components": {
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
-            "schemas": _schemas(),
-        },
+        "components": {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
     }  # fmt: skip
 
 
@@ -121,99 +116,10 @@ def _fields(most: Mapping[str, int]) -> dict[str, Any]:
     }
 
 
-def _schemas() -> dict[str, Any]:
-    of_class = {name: _NUMBER for name in ("area", "area_low", "area_high", "dice_low")}
-    of_class |= {f"{name}_mm2": _NUMBER for name in ("area", "area_low", "area_high")}
-    unlike = "true: the image is unlike those of the calibration, and its bounds are not made to hold; null: not judged"
-    of_class["unlike"] = {"type": ["boolean", "null"], "description": unlike}
-    links = {"type": "object", "additionalProperties": _TEXT}
-    pair = {"type": ["array", "null"], "items": _NUMBER, "minItems": 2, "maxItems": 2}
-    letters = {side: _TEXT for side in ("top", "right", "bottom", "left")}
-    volume = {
-        "type": ["number", "null"],
-        "description": "of the masks of all slices; null of one slice, or without spacing in three dimensions",
-    }
-    one_slice = {
-        "height": _WHOLE,
-        "width": _WHOLE,
-        "pixel_mm2": {"type": ["number", "null"]},
-        "area_at": {
-            "type": ["string", "null"],
-            "description": "detector: lengths are not corrected for the magnification of a projection",
-        },
-        "aspect": {"type": ["number", "null"], "description": "height of a pixel divided by its width"},
-        "pixel_mm": pair | {"description": "from row to row and from column to column"},
-        "window": pair | {"description": "centre and width that the slice is shown with"},
-        "edges": {
-            **_object(letters),
-            "type": ["object", "null"],
-            "description": "which of R, L, A, P, H and F (right, left, front, back, head, feet) lies there",
-        },
-        "mean_uncertainty": _NUMBER,
-        "doubt": _NUMBER,
-        "unlikeness": {"type": ["number", "null"]},
-        "warning": {"type": ["string", "null"]},
-        "classes": _list(_object({"name": _TEXT} | of_class, required=("name", "area"))),
-        "files": links,
-    }
-    network = {
-        **dict.fromkeys(("name", "sha256", "note", "terms"), _TEXT),
-        "step": _WHOLE,
-        "classes": _list(_object({"name": _TEXT, "colour": _list(_WHOLE), "volume_ml": volume})),
-        "exclusive": _FLAG | {"description": "true where a pixel is of one class at most"},
-        "options": {"type": "object"},
-        "calibration": {"type": ["string", "null"]},
-        "not_calibrated": {"type": ["string", "null"], "description": "why there are no intervals"},
-        "coverage": {"type": ["number", "null"]},
-        "not_judged": {"type": ["string", "null"]},
-        "window": pair | {"description": "of the middle slice"},
-        "window_inverted": {"type": "boolean", "description": "true where larger values are shown darker"},
-        "notes": _list(_TEXT),
-        "slices": _list(_object(one_slice)),
-        "files": links,
-        "formats": links | {"description": "what a person calls each kind of file"},
-        "unavailable": links | {"description": "why there is no file of a kind"},
-    }
-    progress = _object(dict.fromkeys(("before", "done", "of"), _WHOLE))
-    status = {"type": "string", "enum": ["receiving", "waiting", "running", "done", "failed"]}
-    result = {
-        "id": _TEXT,
-        "status": status,
-        "progress": progress,
-        "links": links,
-        "refusal": _ref("Refusal"),
-        "networks": _list(_object(network)),
-        "not_for_clinical_use": {"const": True},
-    }
-    return {
-        "Result": _object(result, required=("id", "status", "progress", "links")),
-        "Refusal": _object({"status": _WHOLE, "error": _TEXT}),
-    }
+def _parameter(name: str, place: str, schema: dict[str, Any], about: str, required: bool = False) -> dict[str, Any]:
+    return {"name": name, "in": place, "required": required, "schema": schema, "description": about}
 
 
-def _object(properties: dict[str, Any], required: Sequence[str] | None = None) -> dict[str, Any]:
-    """An object of these properties and no others; all are required, or those that are named."""
-    required = list(properties if required is None else required)
-    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
-
-
-def _list(items: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "array", "items": items}
-
-
-def _ref(name: str) -> dict[str, Any]:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def _parameter(name: str, place: str, schema: dict[str, Any], about: str) -> dict[str, Any]:
-    return {"name": name, "in": place, "required": place == "path", "schema": schema, "description": about}
-
-
-def _answer(about: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {"description": about, "content": {"application/json": {"schema": schema}}}
-
-
-def _refusals(*statuses: int) -> dict[str, Any]:
-    """The refusals of an address: these, and those that every one has."""
-    every = () if not statuses else (401, 405, 421, 500)
-    return {str(status): _answer(MEANINGS[status], _ref("Refusal")) for status in sorted({*statuses, *every})}
+def _json(about: str) -> dict[str, Any]:
+    """An answer; what is in it is in docs/how-to/serve.md."""
+    return {"description": about, "content": {"application/json": {"schema": {"type": "object"}}}}

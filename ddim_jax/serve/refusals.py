@@ -9,22 +9,7 @@ from starlette.exceptions import HTTPException
 from ddim_jax.imageio.writers import WriterError
 from ddim_jax.runtime.errors import InputError, is_out_of_memory
 
-MEANINGS = {
-    400: "The form is damaged",
-    401: "The token is missing or wrong",
-    403: "A page of another site asks",
-    404: "There is no such thing, or no more",
-    405: "The address takes no such request",
-    408: "It came too slowly",
-    410: "It was removed while it was segmented",
-    413: "It is too large, or too much work",
-    415: "It is of no kind that can be read",
-    421: "The server is not known by that name",
-    422: "It cannot be read, or a field cannot be used",
-    500: "The program has a fault",
-    503: "The queue is full, or the server is not ready; see Retry-After",
-}
-"""The statuses of refusals, with their meaning."""
+_VERBS = r"(?:is|has|holds|lists|lies|cannot|does|differs)\b"
 
 
 class Refusal(HTTPException):
@@ -57,7 +42,8 @@ def without_paths(text: str, folder: Path) -> str:
     """`text` without paths of this machine.
 
     A file of the upload is "file 3", the third that was sent, or "the file" if it is the only one; one of an archive is
-    "member 3 of file 1", or "member 3 of the archive", by the order of the names in it.
+    "member 3 of file 1", or "member 3 of the archive", by the order of the names in it. The colon behind a path goes
+    where a verb follows: "The file is a report, no image."
     """
 
     def called(found: re.Match) -> str:
@@ -68,6 +54,6 @@ def without_paths(text: str, folder: Path) -> str:
 
     place = re.escape(str(folder))
     several = len({path.name[:4] for path in (folder / "in").glob("*")}) > 1
-    text = re.sub(rf"{place}/\w+/0*(\d+)(?:_0*(\d+))?(?:\.[a-z]+)*", called, text)
+    text = re.sub(rf"{place}/\w+/0*(\d+)(?:_0*(\d+))?(?:\.[a-z]+)*(?::(?= {_VERBS}))?", called, text)
     text = re.sub(rf"{place}(/\w+)?", "the upload", text)
     return text[:1].upper() + text[1:]

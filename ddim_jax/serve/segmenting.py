@@ -50,9 +50,9 @@ def plan(files: Sequence[Path], output_dir: Path) -> Plan:
     if len(found.jobs) > 1:
         why = ""
         if NO_POSITION in found.remark:
-            why = f" that have {NO_POSITION}, so that their order is unknown"
+            why = f", some of which have {NO_POSITION}, so that their order is unknown"
         elif apart := re.search(f"{APART} [^;]*", found.remark):
-            why = f" that {apart[0]}"
+            why = f", some of which {apart[0]}"
         kinds = Counter(map(_kind_of, found.jobs))
         held = ", ".join(quantity(count, *names) for names, count in sorted(kinds.items()))
         raise Refusal(
@@ -120,7 +120,10 @@ def segment(
         notes += [note for note in notes_of(loaded.picture) if note not in notes]
         taken += sum(len(data) for _, data in made.values())
         if taken > limits.kept_bytes // 2:
-            raise Refusal(413, f"The result takes more than {limits.kept_bytes // 2} bytes; cut the source into parts.")
+            raise Refusal(
+                413, f"The result takes more than {limits.kept_bytes // 2} bytes; cut the source into parts, or "
+                "give the server a larger --kept-mib."
+            )  # fmt: skip
         advance(opened.count)
     of_all = _of_all(job, opened, whole, unavailable)
     files |= {f"{prefix}{name}": data for name, data in of_all.values()}
@@ -181,11 +184,9 @@ def _check_size(opened: Opened, limits: Limits) -> None:
     if opened.reason is not None:
         raise DataError(opened.reason)
     if opened.pixels > limits.picture_pixels:
-        raise Refusal(413, f"The image has {opened.pixels:,} pixels; expected at most {limits.picture_pixels:,}.")
-    if opened.pixels * opened.count > limits.source_pixels:
         raise Refusal(
-            413, f"{opened.count} slices have {opened.pixels * opened.count:,} pixels; expected at most "
-            f"{limits.source_pixels:,} in all."
+            413, f"The image has {opened.pixels:,} pixels; expected at most {limits.picture_pixels:,}. ddim-jax sample "
+            "takes larger ones."
         )  # fmt: skip
 
 

@@ -5,13 +5,11 @@ be a patient's, so nothing keeps it.
 """
 
 import asyncio
-import re
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
-from urllib.parse import parse_qsl
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
@@ -50,7 +48,7 @@ async def receive(request: Request, folder: Path, limits: Limits) -> Received:
 
     Raises:
       Refusal: there is no file and no example, no file is of a kind that can be read, a field is there twice, the body
-        comes too slowly, or the form is damaged.
+        stands still, or the form is damaged.
     """
 
     receive_any_time = request.receive
@@ -63,24 +61,23 @@ async def receive(request: Request, folder: Path, limits: Limits) -> Received:
             raise Refusal(408, f"For {limits.idle_seconds:g} seconds nothing of the upload came.") from None
 
     request = Request(request.scope, receive_in_time)
-    try:
-        async with asyncio.timeout(limits.upload_seconds):
-            if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-                fields, left_out = await _receive_form(request, folder, limits)
-            else:
-                fields, left_out = await _receive_body(request, folder), Counter()
-    except TimeoutError:
-        raise Refusal(408, f"The upload took longer than {limits.upload_seconds:g} seconds.") from None
-    fields = _each_once([*request.query_params.multi_items(), *fields.items()])
+    fields, left_out = [], Counter()
+    if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        fields, left_out = await _receive_form(request, folder, limits)
+    else:
+        await _receive_body(request, folder)
+    fields += request.query_params.multi_items()
+    if len(once := dict(fields)) < len(fields):
+        raise Refusal(422, "A field is there twice; expected each once, in the form or in the address.")
     there = any(folder.iterdir())
-    if there and "example" in fields:
+    if there and "example" in once:
         raise Refusal(422, "There are a file and an example; expected one of them.")
-    if not there and "example" not in fields:
+    if not there and "example" not in once:
         raise Refusal(422, "There is no file; expected an image, a DICOM or a NIfTI file.")
-    return Received(fields, left_out)
+    return Received(once, left_out)
 
 
-async def _receive_form(request: Request, folder: Path, limits: Limits) -> tuple[dict[str, str], Counter[str]]:
+async def _receive_form(request: Request, folder: Path, limits: Limits) -> tuple[list[tuple[str, str]], Counter[str]]:
     fields: list[tuple[str, str]] = []
     left_out: Counter[str] = Counter()
     number, kept, refused = 0, 0, None
@@ -99,36 +96,19 @@ async def _receive_form(request: Request, folder: Path, limits: Limits) -> tuple
                 await value.close()  # frees its room
     if refused is not None and not kept:
         raise refused if number == 1 else Refusal(415, f"None of the {number} files is of a kind that can be read.")
-    return _each_once(fields), left_out
+    return fields, left_out
 
 
-def _each_once(fields: Sequence[tuple[str, str]]) -> dict[str, str]:
-    if len(found := dict(fields)) < len(fields):
-        raise Refusal(422, "A field is there twice; expected each once, in the form or in the address.")
-    return found
-
-
-async def _receive_body(request: Request, folder: Path) -> dict[str, str]:
-    """Writes a body that is a file; fields in its place, as `curl -d` sends them, are returned."""
+async def _receive_body(request: Request, folder: Path) -> None:
+    """Writes a body that is a file, if there is one."""
     path = folder / "body"
     with open(path, "w+b") as file:
         async for chunk in request.stream():
             file.write(chunk)
-        size = file.tell()
-        if not size:
-            path.unlink()
-            return {}
-        try:
+        if file.tell():
             path.rename(folder / f"0001{kind_of(file)}")
-        except Refusal:
-            # The type is no sign of fields: curl has it for files as well.
-            file.seek(0)
-            text = file.read(_FIELD_BYTES).decode("ascii", "replace")
+        else:
             path.unlink()
-            if size >= _FIELD_BYTES or not re.fullmatch(r"[a-z]+=[\w.,%+-]*(&[a-z]+=[\w.,%+-]*)*", text):
-                raise
-            return _each_once(parse_qsl(text))
-    return {}
 
 
 def _keep(file: BinaryIO, name: str, path: Path) -> None:

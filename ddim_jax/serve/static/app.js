@@ -74,7 +74,7 @@ function say(text, part) {
   $("progress-text").textContent = text;
   if (part === undefined) $("bar").removeAttribute("value");
   else $("bar").value = part;
-  announce(text.split(",")[0]); // each slice would be too much to hear
+  announce(text.split(",")[0]); // each step would be too much to hear
 }
 
 // ---- what is given

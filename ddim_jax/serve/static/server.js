@@ -49,7 +49,7 @@ export async function segment(form, signal, told, knows) {
     if (job.status === "failed") throw new Error(job.refusal.error);
     const { before, done, of } = job.progress;
     if (before) told(`Waiting, ${before} before this one`);
-    else if (of > 1) told(`Segmenting, ${done} of ${of} slices`, done / of);
+    else if (of > 1) told(`Segmenting, ${Math.floor(100 * done / of)}%`, done / of);
     else told("Segmenting");
     await pause(POLL);
     job = await poll(job.links.self, signal);

@@ -95,6 +95,16 @@ def test_lost_answers_are_asked_for_again_and_cancel_stops_an_upload(tab):
     page.wrong.clear()
 
 
+def test_progress_is_a_percentage_of_the_slices_of_all_checkpoints(tab):
+    page = tab()
+    told = {"status": "running", "progress": {"before": 0, "done": 5, "of": 24}}
+    page.route(re.compile(r"/results/[\w-]+$"), lambda route: route.fulfill(json=route.fetch().json() | told))
+    page.set_input_files("#files", picture())
+    api.expect(page.locator("#progress-text")).to_have_text("Segmenting, 20%")
+    told.clear()
+    shown(page)
+
+
 def test_limits_are_asked_for_again_and_hold_before_anything_is_sent(tab):
     page = tab()
     page.route("**/about", lambda route: route.abort())

@@ -99,7 +99,7 @@ REFUSED = {
     ),
     "a cut NIfTI": (lambda at: nifti(packed=False)[:400], 422),
     "a NIfTI that cannot hold its values": (lambda at: nifti(claims=(8000, 8000, 30)), 422),
-    "a NIfTI of many slices": (lambda at: nifti((600, 600, 200)), 413),
+    "a NIfTI of many slices": (lambda at: nifti(claims=(512, 512, 1025)), 422),
     "gzip of something else": (lambda at: gzip.compress(bytes(10**6)), 422),
     "a cut gzip": (lambda at: nifti()[:60], 422),
     "a zip bomb": (lambda at: archive(**{"x.dcm": dicom(at) + bytes(2**23)}), 413),
@@ -141,7 +141,7 @@ def test_a_member_that_cannot_be_unpacked_is_called_by_its_number(shared, kind, 
     else:
         data[header + 30] ^= 32  # File name in directory 'Secret ... and header 'secret ... differ
     answer = shared.post("/segment", content=bytes(data))
-    said = f"Member 1 of the archive: cannot be read from its archive, {why}"  # capital letters come first
+    said = f"Member 1 of the archive cannot be read from its archive, {why}"  # capital letters come first
     assert answer.status_code == 422 and answer.json()["error"] == said
     assert "secret" not in caplog.text.lower()
 
@@ -294,6 +294,13 @@ def test_a_damaged_form(shared, body, kind):
     assert answer.status_code in (400, 415, 422) and answer.json()["error"], answer.text
 
 
+def test_a_refusal_is_a_sentence_with_the_file_for_its_subject(shared, tmp_path):
+    report = shared.post("/segment", content=dicom(tmp_path, Modality="SR"))
+    assert report.json()["error"] == "The file is a report, no image."
+    empty = shared.post("/segment", content=dicom(tmp_path, SamplesPerPixel=0))
+    assert empty.json()["error"] == "The file: 0 values of 16 bits a pixel; expected 1 or 3 of 8, 16 or 32."
+
+
 def test_pictures_that_do_not_belong_together(shared):
     sent = [("file", ("a.png", png(half()))), ("file", ("b.png", png(half(3))))]
     answer = shared.post("/segment", files=sent)
@@ -305,7 +312,7 @@ def test_views_without_a_position_are_no_series_and_the_log_says_nothing_of_them
     sent = [("file", (f"{k}.dcm", dicom(tmp_path, number=k, **nowhere))) for k in (1, 2)]
     answer = shared.post("/segment", files=sent)
     assert answer.status_code == 422
-    assert "holds 2 DICOM files that have no position in the patient" in answer.json()["error"]
+    assert "holds 2 DICOM files, some of which have no position in the patient" in answer.json()["error"]
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
     assert "position" not in caplog.text
 

@@ -1,5 +1,6 @@
 """`POST /segment` and what comes of it."""
 
+import copy
 import sys
 import time
 
@@ -78,9 +79,11 @@ def test_a_job_that_fails_says_why(client):
 
 def test_an_example_needs_no_file(client, monkeypatch):
     monkeypatch.setattr(app, "_PHANTOM", 64)
-    (one, other) = (client.post("/segment", data={"example": str(k)}).json()["networks"][0] for k in (0, 5))
+    (one, other) = (client.post(f"/segment?example={k}").json()["networks"][0] for k in (0, 5))
     assert one["slices"][0]["height"] == 64
     assert one["slices"][0]["classes"] != other["slices"][0]["classes"]
+    assert client.post("/segment", files={"example": (None, "5")}).json()["networks"][0]["slices"][0]["height"] == 64
+    assert client.post("/segment", data={"example": "5"}).status_code == 415  # a body without files is a file itself
 
 
 def test_two_checkpoints_beside_each_other(serving):
@@ -196,4 +199,26 @@ def test_a_missing_extra_is_named(monkeypatch, capsys):
     with pytest.raises(SystemExit, match="2"):
         command.run(command.parse_arguments(None, ["--ckpt", "A"]))
     told = "error: uvicorn is not installed; pip install '.[serve]' in a checkout of ddim_jax"
+    assert told in capsys.readouterr().err
+
+
+def test_segments_do_not_relabel_what_one_of_two_checkpoints_says_itself(monkeypatch, capsys):
+    def loads(*concepts):
+        own = dict(zip("ABC", concepts, strict=False))
+
+        def load(ckpt, **options):
+            found = copy.copy(red_segmenter())  # which is one for all
+            found.config = found.config | {"data": found.config["data"] | {"segments": own[ckpt]}}
+            return found
+
+        monkeypatch.setattr(command.Segmenter, "load", load)
+        monkeypatch.setattr(command, "_serve", lambda *given: None)
+        given = ["--port", "0", "--ckpt", *own, "--segments", "foreground=Lung"]
+        return command.run(command.parse_arguments(None, given))
+
+    monkeypatch.setattr(command, "begin", lambda: None)
+    assert loads(["Lung"], []) == loads(["Heart"]) == 0  # of one checkpoint it is meant
+    with pytest.raises(SystemExit, match="2"):
+        loads(["Lung"], ["MorphologicallyAbnormalStructure/PolypOfColon"])
+    told = "--segments says Lung of the class 'foreground', and B says MorphologicallyAbnormalStructure/PolypOfColon"
     assert told in capsys.readouterr().err

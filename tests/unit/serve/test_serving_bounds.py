@@ -5,6 +5,7 @@ import errno
 import struct
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from hostile_bodies import archive
@@ -13,7 +14,8 @@ from starlette.requests import Request
 
 from ddim_jax.imageio import archives
 from ddim_jax.inference import segmenter
-from ddim_jax.serve import app, jobs, uploads
+from ddim_jax.inference.reading import Opened
+from ddim_jax.serve import app, jobs, segmenting, uploads
 from ddim_jax.serve.jobs import Jobs
 from ddim_jax.serve.limits import Limits
 from ddim_jax.serve.refusals import Refusal
@@ -84,21 +86,25 @@ def test_many_that_send_nothing_take_no_place_of_those_that_wait(serving):
     assert client.post("/segment", content=png(half())).status_code == 503
 
 
-@pytest.mark.parametrize(
-    ("limits", "message"),
-    [
-        (Limits(idle_seconds=0.05), r"For 0\.05 seconds nothing of the upload came"),
-        (Limits(upload_seconds=0.05), r"longer than 0\.05 seconds"),
-    ],
-)
-def test_an_upload_that_stands_still_or_is_too_slow(limits, message, tmp_path):
-    async def receive():
-        await asyncio.sleep(10)
+def test_an_upload_that_stands_still_ends_and_a_slow_one_does_not(tmp_path):
+    def receive(*parts):
+        coming = iter(parts)
 
-    request = Request({"type": "http", "method": "POST", "query_string": b"", "headers": []}, receive)
-    with pytest.raises(Refusal, match=message) as refused:
-        asyncio.run(uploads.receive(request, tmp_path, limits))
+        async def next_part():
+            if (part := next(coming, None)) is None:
+                await asyncio.sleep(10)
+            await asyncio.sleep(0.05)
+            return {"type": "http.request", "body": part, "more_body": True} if part else {"type": "http.request"}
+
+        request = Request({"type": "http", "method": "POST", "query_string": b"", "headers": []}, next_part)
+        return asyncio.run(uploads.receive(request, tmp_path, Limits(idle_seconds=0.2)))
+
+    image = png(half())
+    with pytest.raises(Refusal, match=r"For 0\.2 seconds nothing of the upload came") as refused:
+        receive(image[:50])
     assert refused.value.status_code == 408
+    receive(*(image[place : place + 9] for place in range(0, len(image), 9)), b"")
+    assert (tmp_path / "0001.png").read_bytes() == image
 
 
 def test_a_full_disk_is_no_fault_of_the_program(client, monkeypatch, caplog):
@@ -194,6 +200,14 @@ def test_the_evaluations_of_an_upload_are_bounded(serving):
     refused = client.post("/segment?steps=2&samples=4", content=png(half()))
     assert refused.status_code == 413
     assert refused.json()["error"].startswith("2 steps x 4 samples x 1 slice are 8 evaluations of a network; expected")
+
+
+def test_a_volume_is_bounded_by_its_reader_alone_and_an_image_with_words_what_to_do():
+    volume = SimpleNamespace(count=1024)
+    segmenting._check_size(Opened(512 * 512, volume), Limits())
+    with pytest.raises(Refusal, match=r"has 40,000,000 pixels; .* ddim-jax sample takes larger ones") as refused:
+        segmenting._check_size(Opened(40_000_000), Limits())
+    assert refused.value.status_code == 413
 
 
 def test_options_of_requests_neither_fill_the_memory_nor_the_log(serving, monkeypatch):

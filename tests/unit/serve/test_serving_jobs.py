@@ -66,19 +66,22 @@ def test_clients_take_turns():
         assert order == ["d1", "b2", "c3", "a5"]
 
 
-def test_a_client_alone_takes_three_quarters_of_the_places_and_of_the_room():
-    with jobs.Jobs(Limits(waiting=8, receiving=4, kept_bytes=2000)) as served:
+def test_a_client_alone_may_take_all_places_and_all_room():
+    with jobs.Jobs(Limits(waiting=4, receiving=4, kept_bytes=2000)) as served:
         gate = threading.Event()
         served.first(lambda: gate.wait(20))
-        for _ in range(6):
-            served.submit(served.create(client="a"), lambda upload: None)
+        for size in (400, 350, 200, 50):  # of 1000 bytes
+            upload = served.create(size, client="a")
+        with pytest.raises(Refusal, match="queue is full"):
+            served.create(client="b")
+        served.remove(upload)
+        with pytest.raises(Refusal, match="queue is full"):
+            served.create(51, client="b")
+        for upload in list(served._uploads.values()):
+            served.submit(upload, lambda upload: None)
+        served.submit(served.create(client="a"), lambda upload: None)
         with pytest.raises(Refusal, match="queue is full"):
             served.create(client="a")
-        for size in (400, 350):  # of 1000 bytes
-            served.create(size, client="b")
-        with pytest.raises(Refusal, match="queue is full"):
-            served.create(1, client="b")
-        served.create(250, client="c")
         gate.set()
 
 

@@ -7,7 +7,7 @@ import nibabel
 import numpy as np
 import pytest
 from dicom_damage import damage
-from dicom_files import ct_series, ct_slice
+from dicom_files import bundled, ct_series, ct_slice
 from pydicom import dcmread
 from segmenters import red_segmenter
 from served import decoded, half, network, png
@@ -42,9 +42,10 @@ def test_a_dicom_series_has_areas_and_files_of_its_own(client, tmp_path):
     shown = client.get(body["links"]["picture"], params={"slice": 2, "window": "-200,300"})
     other = open_stack(sorted((tmp_path / "in").iterdir()), ReadOptions(window=(-200, 300))).read(1)
     np.testing.assert_array_equal(decoded(shown.content), other[..., 0])
-    for wrong in ({"slice": 4, "window": "0,1"}, {"slice": 1}, {"slice": "a", "window": "0,1"}):
+    good = {"slice": 1, "window": "0,1"}
+    for wrong in (good | {"slice": 4}, good | {"slice": "a"}, {"slice": 1}, good | {"invert": "true"}, good | {"x": 1}):
         refused = client.get(body["links"]["picture"], params=wrong)
-        assert refused.status_code == 422 and "slice=N, from 1 to 3, and window=CENTRE" in refused.json()["error"]
+        assert refused.status_code == 422 and "slice=N, from 1 to 3, window=CENTRE,WIDTH and" in refused.json()["error"]
     assert client.get(body["links"]["picture"], params={"slice": 1, "window": "0,-1"}).status_code == 422
 
 
@@ -74,8 +75,10 @@ def test_a_nifti_volume_and_a_zip_of_dicom_files(client, tmp_path):
         for path in (tmp_path / "in").iterdir():
             archive.write(path, f"secret^name/{path.name}")
         archive.writestr("readme.txt", "no image")
+        archive.write(bundled("DICOMDIR"), "DICOMDIR")
     (result,) = client.post("/segment", content=(tmp_path / "x.zip").read_bytes()).json()["networks"]
     assert len(result["slices"]) == 2 and set(result["files"]) == {"dicom-seg", "nifti"}
+    assert "left out (2 files: .txt (1), DICOM, a DICOMDIR (1))" in result["notes"]
 
 
 def test_a_dicom_file_that_begins_like_a_tiff_file(client, tmp_path):
@@ -88,7 +91,7 @@ def test_a_format_that_needs_more_than_the_source_says_does_not_fail_the_others(
     ct_slice(tmp_path / "x.dcm", np.zeros((8, 6), int), ImagePositionPatient=None, ImageOrientationPatient=None)
     (result,) = client.post("/segment", content=(tmp_path / "x.dcm").read_bytes()).json()["networks"]
     assert set(result["files"]) == {"dicom-seg"} and len(result["slices"]) == 1
-    assert result["unavailable"]["nifti"].startswith("The file: has no position")
+    assert result["unavailable"]["nifti"].startswith("The file has no position")
 
 
 def test_why_there_is_no_dicom_seg(serving, tmp_path):
@@ -146,7 +149,7 @@ def test_what_is_left_out_and_what_is_missing_is_noted(client, tmp_path, caplog)
     for answer in answers:
         (result,) = answer.json()["networks"]
         assert len(result["slices"]) == 5
-        left_out = "left out (6 files: .pdf 1, .txt 2, DICOM, a report 1, others 2)"
+        left_out = "left out (6 files: .pdf (1), .txt (2), DICOM, a report (1), others (2))"
         assert left_out in result["notes"] and "Secret" not in answer.text and "hans" not in answer.text.lower()
         assert any(
             note.startswith("slices missing (in 1 place, such as behind slice 3: 7.5") for note in result["notes"]
@@ -202,7 +205,7 @@ def test_a_file_is_called_by_its_plain_number(client, tmp_path):
         ([("x.txt", b"notes"), ("x.zip", archived), ("more.dcm", more)], "Member 3 of file 2"),
     ):
         answer = client.post("/segment", files=[("file", one) for one in sent])
-        assert answer.status_code == 422 and answer.json()["error"].startswith(f"{called}: "), answer.text
+        assert answer.status_code == 422 and answer.json()["error"].startswith(f"{called} is truncated, "), answer.text
 
 
 def test_a_volume_is_opened_once_for_all_of_its_pictures(client, tmp_path, monkeypatch):
@@ -210,32 +213,32 @@ def test_a_volume_is_opened_once_for_all_of_its_pictures(client, tmp_path, monke
     values = nifti.NiftiStack._read_values
     monkeypatch.setattr(nifti.NiftiStack, "_read_values", lambda self: (read.append(1), values(self))[1])
     nibabel.save(nibabel.Nifti1Image(np.arange(144, dtype=np.int16).reshape(8, 6, 3), np.eye(4)), tmp_path / "x.nii.gz")
-    body = client.post("/segment", content=(tmp_path / "x.nii.gz").read_bytes()).json()
+    plain, turned = (
+        client.post(f"/segment?invert={asked}", content=(tmp_path / "x.nii.gz").read_bytes()).json()["links"]["picture"]
+        for asked in ("false", "true")
+    )
     read.clear()
 
     def picture(number):
         asked = {"slice": number % 3 + 1, "window": f"{number},80"}
-        return client.get(body["links"]["picture"], params=asked).status_code
+        return client.get(plain, params=asked).status_code
 
     with ThreadPoolExecutor(8) as clients:
         assert set(clients.map(picture, range(16))) == {200} and len(read) == 1
-    plain, turned = (
-        decoded(client.get(body["links"]["picture"], params={"window": "70,80", "invert": asked}).content)
-        for asked in ("false", "true")
-    )
-    np.testing.assert_array_equal(plain, 255 - turned)
+    shown, inverted = (decoded(client.get(link, params={"window": "70,80"}).content) for link in (plain, turned))
+    np.testing.assert_array_equal(shown, 255 - inverted)
 
 
 def test_files_of_two_patients_are_refused_with_what_differs(client, tmp_path):
     sent = []
-    for number in range(2):
+    for number in range(3):
         path = ct_slice(tmp_path / f"{number}.dcm", np.zeros((16, 16)), number=number, patient=f"P4711{number}",
-                        place=(0, 0, number))  # fmt: skip
+                        place=(0, 0, number), series="1.2.3" if number < 2 else "1.2.4")  # fmt: skip
         sent.append(("file", (path.name, path.read_bytes())))
     answer = client.post("/segment", files=sent)
     assert answer.status_code == 422 and "4711" not in answer.text
     assert answer.json()["error"] == (
-        "The upload holds 2 DICOM files that share SeriesInstanceUID and differ in the patient (PatientID, "
+        "The upload holds 3 DICOM files, some of which share SeriesInstanceUID and differ in the patient (PatientID, "
         "PatientName, PatientBirthDate); expected one image or series. Send them one by one, or give the folder to "
         "ddim-jax sample."
     )

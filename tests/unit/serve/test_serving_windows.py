@@ -105,4 +105,4 @@ def test_why_a_slice_cannot_be_shown_again_is_told(client, tmp_path, monkeypatch
 
     monkeypatch.setattr("ddim_jax.serve.app.show", fail)
     refused = client.get(link, params={"slice": 1, "window": "0,80"})
-    assert (refused.status_code, refused.json()["error"]) == (422, "File 2: is truncated.")  # names run against places
+    assert (refused.status_code, refused.json()["error"]) == (422, "File 2 is truncated.")  # names run against places
