@@ -10,7 +10,7 @@ from ddim_jax.cli.arguments import (
     add_checkpoint_arguments,
     add_sampling_arguments,
     number,
-    sampling_arguments,
+    options_given,
 )
 from ddim_jax.cli.begin import begin, find_device
 from ddim_jax.evaluation.calibrating import CALIBRATED
@@ -22,7 +22,7 @@ from ddim_jax.runtime.compile_clock import CompileClock
 from ddim_jax.runtime.errors import report_input_errors
 from ddim_jax.runtime.printable import Parser, printable
 from ddim_jax.runtime.values import words
-from ddim_jax.sampling_options import whole
+from ddim_jax.sampling_options import SamplingOptions, whole
 
 
 def parse_arguments(about: str | None) -> argparse.Namespace:
@@ -103,7 +103,7 @@ def run(arguments: argparse.Namespace) -> None:
             annotators=arguments.annotators,
             batch_size=arguments.batch_size,
             progress=True,
-            **sampling_arguments(arguments),
+            **options_given(arguments, SamplingOptions),
         )
     console = Console()
     console.print(summary_table(metrics))
