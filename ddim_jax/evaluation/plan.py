@@ -14,7 +14,7 @@ from ddim_jax.data import Joined, Source, Subset, Volume, groups_of, volumes_of
 from ddim_jax.evaluation.calibrating import check_calibrate
 from ddim_jax.evaluation.figures import FIGURES
 from ddim_jax.evaluation.options import EvaluationOptions
-from ddim_jax.evaluation.staging import check_targets
+from ddim_jax.evaluation.targets import check_targets
 from ddim_jax.inference import Segmenter
 from ddim_jax.runtime.atomic import check_place
 from ddim_jax.runtime.errors import DataError, InputError

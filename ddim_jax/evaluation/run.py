@@ -19,8 +19,8 @@ from ddim_jax.evaluation.plan import FILES, EvaluationPlan, planned
 from ddim_jax.evaluation.reading import Pictures, read_all
 from ddim_jax.evaluation.record import metrics_of, replaced_in_words
 from ddim_jax.evaluation.scoring import ImageResult, Scoring, score_image
-from ddim_jax.evaluation.staging import read_evaluation, staged
 from ddim_jax.evaluation.tables import write_per_image
+from ddim_jax.evaluation.targets import LOCK, read_evaluation
 from ddim_jax.evaluation.volumes import score_volumes, write_per_volume
 from ddim_jax.imageio.label_maps import TO_SAY, UnnamedValuesError
 from ddim_jax.inference import Segmenter
@@ -29,6 +29,7 @@ from ddim_jax.inference.unlikeness import describe_image
 from ddim_jax.preprocessing import resize_mask
 from ddim_jax.runtime.atomic import write_json
 from ddim_jax.runtime.errors import ConfigError, DataError, InputError
+from ddim_jax.runtime.locks import locked
 from ddim_jax.sampling_options import SamplingOptions
 
 _FOLDS = "the checkpoints are those of a cross-validation"
@@ -47,17 +48,17 @@ def evaluate(
 
     Every image is sampled once; all protocols (`ddim_jax.aggregation.PROTOCOLS`) are scored on the same samples. A pair
     that cannot be read ends the evaluation before anything is sampled, and nothing is written. Written into
-    `output_dir`, replacing what an earlier evaluation left, all of it or nothing (`staged`):
+    `output_dir`, in the place of what an earlier evaluation left, in this order:
 
     - `per_image.csv`: one row per image, every measure and pixel count of every protocol, and the measures of the
       samples against several annotators;
     - `per_volume.csv`: where images are slices of volumes, one row per volume (`score_volumes`);
-    - `metrics.json`: what is returned;
+    - `metrics.json`: what is returned; without it the tables are of an evaluation that was stopped;
+    - with `calibrate` alone: `calibration.json` in the checkpoint's run; of a file of packed weights instead its copy
+      with the new calibration, `calibrated.safetensors`, which is not written over.
     - `figures/grid.png`, `worst.png`, `median.png`, `reverse_process.png` (images from the data set; the few images
       shown are sampled a second time, which gives the same samples), `scores.png` and `calibration.png` (numbers only);
       no reverse process for a network that works in one pass.
-    - with `calibrate` alone: `calibration.json` in the checkpoint's run; of a file of packed weights instead its copy
-      with the new calibration, `calibrated.safetensors`, which is not written over.
 
     Where the run has a calibration of these weights and options, both tables say how many of the images its bounds
     hold for, and how many are flagged as unlike the images of the calibration.
@@ -152,25 +153,27 @@ def _written(
     judgement: Judgement,
     bar: Progress,
 ) -> None:
-    """Writes the tables, the figures, and a calibration that was made."""
-    cut_short = None
-    replaced = replaced_in_words(read_evaluation(work.output_dir / "metrics.json"), metrics)
-    with staged(work.output_dir, FILES) as stage:
-        write_per_image(stage / "per_image.csv", results, judgement.calibration, work.first.labels, judgement.reference)
+    """Writes the tables, `metrics.json`, which vouches for them, a calibration that was made, and the figures.
+
+    Figures that fail cost no number. Evaluations that end at the same moment take turns.
+    """
+    folder = work.output_dir
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder / LOCK, required=False):
+        replaced = replaced_in_words(read_evaluation(folder / "metrics.json"), metrics)
+        for name in reversed(FILES):  # metrics.json goes first and comes last, wherever it is stopped
+            (folder / name).unlink(missing_ok=True)
+        known = judgement.calibration, work.first.labels, judgement.reference
+        write_per_image(folder / "per_image.csv", results, *known)
         if volumes := score_volumes(results):
-            write_per_volume(stage / "per_volume.csv", volumes)
-        write_json(stage / "metrics.json", metrics)
-        try:
-            if work.evaluation.figures:
-                draw_figures(work.first, pictures.look, work.options, results, stage / "figures", metrics, bar)
-        except BaseException as error:  # the numbers took far longer, and stay
-            cut_short = error
-    if replaced:
-        logging.warning("replaced an earlier evaluation (%s); next time --output DIR keeps both", replaced)
-    if work.evaluation.calibrate is not None:
-        logging.info("calibrated: %s", judgement.save(work.first, work.options, work.output_dir))
-    if cut_short is not None:
-        raise cut_short
+            write_per_volume(folder / "per_volume.csv", volumes)
+        write_json(folder / "metrics.json", metrics)
+        if replaced:
+            logging.warning("replaced an earlier evaluation (%s); next time --output DIR keeps both", replaced)
+        if work.evaluation.calibrate is not None:
+            logging.info("calibrated: %s", judgement.save(work.first, work.options, folder))
+        if work.evaluation.figures:
+            draw_figures(work.first, pictures.look, work.options, results, folder / "figures", metrics, bar)
 
 
 def _trained_on(segmenter: Segmenter) -> frozenset[str] | None:
