@@ -29,7 +29,7 @@ from benchmarks.speed.archive import write_pictures
 from benchmarks.speed.startup import save_untrained
 from benchmarks.worker import Worker
 from ddim_jax import Segmenter, __version__
-from ddim_jax.inference import segment_files
+from ddim_jax.inference import Process, segment_files
 from ddim_jax.runtime import allocator
 from ddim_jax.runtime.atomic import write_json
 
@@ -57,7 +57,7 @@ class Segmenting:
 
     def segment(self, pictures: str, output: str, index: int, count: int) -> int:
         """The number of images that this process segmented."""
-        done = segment_files(self._segmenter, pictures, output, process_index=index, process_count=count)
+        done = segment_files(self._segmenter, pictures, output, process=Process(index, count))
         return done.done
 
 

@@ -93,7 +93,7 @@ def add_sampling_arguments(parser: argparse.ArgumentParser, leave_out: Sequence[
     """Adds one argument for each field of `SamplingOptions`, None where it is not given; its range is checked here.
 
     Args:
-      parser: gets the arguments; `sampling_arguments` reads them back.
+      parser: gets the arguments; `options_given` reads them back.
       leave_out: fields that the command does not take.
     """
     for field in dataclasses.fields(SamplingOptions):
@@ -153,7 +153,7 @@ def _window(text: str) -> tuple[float, float]:
         raise InputError(f"window is {text!r}; expected a centre and a width above 0, as in 40,400") from error
 
 
-def sampling_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The fields of `SamplingOptions` that the command line gave."""
-    names = [field.name for field in dataclasses.fields(SamplingOptions)]
+def options_given(arguments: argparse.Namespace, *kinds: type) -> dict[str, Any]:
+    """The fields of these dataclasses, such as `SamplingOptions`, that the command line gave."""
+    names = [field.name for kind in kinds for field in dataclasses.fields(kind)]
     return {name: value for name in names if (value := getattr(arguments, name, None)) is not None}

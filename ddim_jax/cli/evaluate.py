@@ -11,18 +11,19 @@ from ddim_jax.cli.arguments import (
     add_checkpoint_arguments,
     add_sampling_arguments,
     number,
-    sampling_arguments,
+    options_given,
 )
 from ddim_jax.cli.begin import begin, find_device
 from ddim_jax.evaluation.calibrating import CALIBRATED
 from ddim_jax.evaluation.checkpoint import evaluate_checkpoint
 from ddim_jax.evaluation.intervals import COVERAGE
-from ddim_jax.evaluation.plan import NOT_TAKEN, RESOLUTIONS
+from ddim_jax.evaluation.options import RESOLUTIONS, EvaluationOptions
+from ddim_jax.evaluation.plan import NOT_TAKEN
 from ddim_jax.evaluation.tables import summary_table
 from ddim_jax.runtime.errors import report_input_errors
 from ddim_jax.runtime.printable import Parser, printable
 from ddim_jax.runtime.values import words
-from ddim_jax.sampling_options import whole
+from ddim_jax.sampling_options import SamplingOptions, whole
 
 
 def parse_arguments(about: str | None) -> argparse.Namespace:
@@ -78,7 +79,7 @@ def parse_arguments(about: str | None) -> argparse.Namespace:
         help="of --data-root: the folders of the annotators' masks, as a,b, or numbered; an empty text for one truth; "
         "default: as data.annotators of the training",
     )
-    parser.add_argument("--no-figures", action="store_true", help="write the numbers only")
+    parser.add_argument("--no-figures", dest="figures", action="store_false", help="write the numbers only")
     return parser.parse_args()
 
 
@@ -91,20 +92,14 @@ def run(arguments: argparse.Namespace) -> None:
         find_device()
         metrics, output_dir = evaluate_checkpoint(
             arguments.ckpt,
-            arguments.split,
             output_dir=arguments.output,
             data_root=arguments.data_root,
             step=arguments.checkpoint_step,
             require_sha256=arguments.require_sha256,
-            resolution=arguments.resolution,
-            figures=not arguments.no_figures,
-            limit=arguments.limit,
-            calibrate=arguments.calibrate,
             allow_damaged=arguments.allow_damaged,
             annotators=arguments.annotators,
-            batch_size=arguments.batch_size,
             progress=True,
-            **sampling_arguments(arguments),
+            **options_given(arguments, EvaluationOptions, SamplingOptions),
         )
     console = Console()
     console.print(summary_table(metrics))

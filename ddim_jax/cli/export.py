@@ -10,7 +10,7 @@ from ddim_jax.cli.arguments import (
     add_checkpoint_arguments,
     add_sampling_arguments,
     number,
-    sampling_arguments,
+    options_given,
 )
 from ddim_jax.cli.begin import begin, find_device
 from ddim_jax.data.datasets.phantom import draw_phantom
@@ -77,7 +77,7 @@ def run(options: argparse.Namespace) -> int:
         check_output(local_path(options.output, "output"), options.format)
         find_device()
         network = load_network(options.ckpt, options.checkpoint_step, None, options.require_sha256)
-        sampling = SamplingOptions.create(network.config, **{"size": "model"} | sampling_arguments(options))
+        sampling = SamplingOptions.create(network.config, **{"size": "model"} | options_given(options, SamplingOptions))
         as_trained = network
         network = in_float32(network)
         if network is not as_trained:

@@ -13,12 +13,13 @@ from ddim_jax.cli.arguments import (
     add_sampling_arguments,
     add_segments,
     number,
-    sampling_arguments,
+    options_given,
 )
 from ddim_jax.cli.begin import begin, find_device
 from ddim_jax.imageio.images import image_suffixes
 from ddim_jax.inference.calibration import NOT_CALIBRATED
 from ddim_jax.inference.ensemble import load_checkpoints
+from ddim_jax.inference.file_options import FileOptions
 from ddim_jax.inference.files import Summary, segment_files
 from ddim_jax.inference.flagging import FLAGGED, check_share
 from ddim_jax.inference.parts import INDEX
@@ -27,7 +28,7 @@ from ddim_jax.registry import WRITERS
 from ddim_jax.runtime.errors import report_input_errors
 from ddim_jax.runtime.printable import Parser, printable
 from ddim_jax.runtime.values import quantity, words
-from ddim_jax.sampling_options import whole
+from ddim_jax.sampling_options import SamplingOptions, whole
 
 _OUTPUT = "results"
 _JUDGED_TOGETHER = 5  # images from which a share of unlike ones tells of the folder
@@ -52,16 +53,16 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
     add(
         "--prefetch",
         type=number("prefetch", int, whole(1, 2**31 - 1)),
-        default=4,
+        default=FileOptions.prefetch,
         metavar="N",
-        help="images on the device at once (default: 4)",
+        help=f"images on the device at once (default: {FileOptions.prefetch})",
     )
     add_batch_size_argument(parser)
     add(
         "--save",
         # Checked with the checkpoint, whose config may name modules that register more.
         type=words,
-        default=("mask",),
+        default=FileOptions.save,
         metavar="KINDS",
         help=f"some of {','.join(WRITERS)} (default: mask)",
     )
@@ -149,16 +150,9 @@ def run(options: argparse.Namespace) -> int:
             ),
             options.input,
             options.output,
-            save=options.save,
-            segments=options.segments,
-            flag_uncertain=options.flag_uncertain,
-            prefetch=options.prefetch,
-            batch_size=options.batch_size,
-            process_index=process.index,
-            process_count=process.count,
+            process=process,
             progress=sys.stderr.isatty(),
-            allow_damaged=options.allow_damaged,
-            **sampling_arguments(options),
+            **options_given(options, FileOptions, SamplingOptions),
         )
     for _, reason in summary.failed:
         print(f"failed: {printable(reason)}", file=sys.stderr, flush=True)

@@ -16,7 +16,7 @@ from ddim_jax.cli.arguments import (
     add_sampling_arguments,
     add_segments,
     number,
-    sampling_arguments,
+    options_given,
 )
 from ddim_jax.cli.begin import begin, find_device
 from ddim_jax.inference.segmenter import Segmenter
@@ -24,7 +24,7 @@ from ddim_jax.inference.writing import writing_context
 from ddim_jax.runtime.errors import InputError, install_command, report_input_errors
 from ddim_jax.runtime.printable import Parser
 from ddim_jax.runtime.values import quantity
-from ddim_jax.sampling_options import whole
+from ddim_jax.sampling_options import SamplingOptions, whole
 
 TOKEN = "DDIM_JAX_TOKEN"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -123,7 +123,7 @@ def run(options: argparse.Namespace) -> int:
                 programs=cache and cache / "traced",
                 require_sha256=options.require_sha256,
             )
-            chosen = segmenter.options(**sampling_arguments(options))
+            chosen = segmenter.options(**options_given(options, SamplingOptions))
             networks.append(ServedNetwork.create(Path(ckpt).name or ckpt, segmenter, options.segments, chosen))
         if len(networks) > 1:
             _check_segments(networks)

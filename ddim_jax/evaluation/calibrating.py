@@ -11,6 +11,7 @@ from ddim_jax.data import Source
 from ddim_jax.data.division import GROUPS
 from ddim_jax.evaluation.intervals import COVERAGE
 from ddim_jax.evaluation.intervals import calibrate as fit_calibration
+from ddim_jax.evaluation.options import EvaluationOptions
 from ddim_jax.evaluation.scoring import ImageResult, groups_of_results
 from ddim_jax.inference import Segmenter
 from ddim_jax.inference.calibration import (
@@ -55,10 +56,10 @@ class Judgement(NamedTuple):
 
     @classmethod
     def fitted(
-        cls, results: Sequence[ImageResult], source: Source, split: str, coverage: float, labels: Labels
+        cls, results: Sequence[ImageResult], source: Source, evaluation: EvaluationOptions, labels: Labels
     ) -> "Judgement":
         """A new one, of the scored images of a split."""
-        calibration = fit_calibration(results, source, split, coverage, labels)
+        calibration = fit_calibration(results, source, evaluation.split, evaluation.calibrate, labels)
         groups = groups_of_results(results)
         if len(set(groups)) >= IMAGES_NEEDED:
             return cls(calibration, reference=fit_reference([result.descriptor for result in results], groups))
@@ -86,7 +87,7 @@ class Judgement(NamedTuple):
 
 
 def check_calibrate(
-    segmenter: Segmenter, coverage: float, resolution: str, groups: Sequence[str], split: str, output_dir: Path
+    segmenter: Segmenter, evaluation: EvaluationOptions, groups: Sequence[str], output_dir: Path
 ) -> None:
     """Refuses a calibration that could not be made, used or kept, before any work.
 
@@ -95,20 +96,20 @@ def check_calibrate(
     """
     refuse_several(segmenter)
     try:
-        needed = images_needed(coverage)
+        needed = images_needed(evaluation.calibrate)
     except ValueError as error:
         raise InputError(f"calibrate: {error}") from error
-    if resolution != "native":
+    if evaluation.resolution != "native":
         raise InputError("calibrate with the resolution 'model'; expected native: new images are told of at their size")
-    if split == "train":
+    if evaluation.split == "train":
         raise InputError(
             "calibrate on the split train; expected val: of what it was trained on the network is too sure"
         )
     if (count := len(set(groups))) < needed:
         one, several = ("image", None) if count == len(groups) else (GROUPS.replace("groups", "group", 1), GROUPS)
         raise InputError(
-            f"calibrate on {quantity(count, one, several)}; bounds that hold for {coverage} of images need {needed} or "
-            "more. Take more, new ones with a mask (--data-root DIR --split all), or a lower share"
+            f"calibrate on {quantity(count, one, several)}; bounds that hold for {evaluation.calibrate} of images need "
+            f"{needed} or more. Take more, new ones with a mask (--data-root DIR --split all), or a lower share"
         )
     if segmenter.is_packed:
         check_output(output_dir / CALIBRATED)

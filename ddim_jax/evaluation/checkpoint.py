@@ -17,7 +17,7 @@ from ddim_jax.data.pixels import read_trained_on
 from ddim_jax.evaluation.calibrating import refuse_several
 from ddim_jax.evaluation.plan import choose_images
 from ddim_jax.evaluation.run import evaluate
-from ddim_jax.evaluation.staging import read_evaluation
+from ddim_jax.evaluation.targets import read_evaluation
 from ddim_jax.imageio.images import ReadOptions
 from ddim_jax.inference import Segmenter, load_checkpoints
 from ddim_jax.inference.calibration import run_folder

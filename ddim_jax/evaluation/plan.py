@@ -1,5 +1,6 @@
 """The plan of an evaluation: its arguments, checked before any work."""
 
+import dataclasses
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -12,15 +13,15 @@ from absl import logging
 from ddim_jax.data import Joined, Source, Subset, Volume, groups_of, volumes_of
 from ddim_jax.evaluation.calibrating import check_calibrate
 from ddim_jax.evaluation.figures import FIGURES
-from ddim_jax.evaluation.staging import check_targets
+from ddim_jax.evaluation.options import EvaluationOptions
+from ddim_jax.evaluation.targets import check_targets
 from ddim_jax.inference import Segmenter
 from ddim_jax.runtime.atomic import check_place
 from ddim_jax.runtime.errors import DataError, InputError
 from ddim_jax.runtime.remote import local_path
-from ddim_jax.runtime.values import quantity
+from ddim_jax.runtime.values import quantity, taken
 from ddim_jax.sampling_options import SamplingOptions
 
-RESOLUTIONS = ("model", "native")
 NOT_TAKEN = ("protocol", "threshold")
 """Fields of `SamplingOptions` that an evaluation does not read: it scores every protocol at its own threshold."""
 _OF_SOURCE = ("window", "invert")
@@ -34,23 +35,23 @@ class EvaluationPlan(NamedTuple):
     Attributes:
       members: the checkpoint, or those of the folds.
       source: the data set, of folds all of their images.
-      chosen: the rows of it that are scored, and `subset` these images.
+      output_dir: the folder of the results.
+      options: of sampling and fusing.
+      evaluation: the options of the evaluation, with the batch size that was chosen, and of folds without figures.
+      chosen: the rows of the source that are scored, and `subset` these images.
       groups: of each of them.
       volumes: that each of them is a slice of.
     """
 
     members: Sequence[Segmenter]
     source: Source
+    output_dir: Path
+    options: SamplingOptions
+    evaluation: EvaluationOptions
     chosen: Sequence[int]
     subset: Subset
     groups: Sequence[str]
     volumes: Sequence[Volume | None]
-    split: str
-    options: SamplingOptions
-    resolution: str
-    batch_size: int
-    calibrate: float | None
-    output_dir: Path
 
     @property
     def first(self) -> Segmenter:
@@ -65,7 +66,7 @@ class EvaluationPlan(NamedTuple):
     @property
     def together(self) -> int:
         """The images that are sampled at once; one at size "tiles", of whose tiles a batch is made."""
-        return 1 if self.options.size == "tiles" else self.batch_size
+        return 1 if self.options.size == "tiles" else self.evaluation.batch_size
 
 
 def planned(
@@ -73,16 +74,11 @@ def planned(
     source: Source | Sequence[Source],
     output_dir: str | os.PathLike,
     options: SamplingOptions | None,
-    *,
-    split: str,
-    resolution: str | None,
-    limit: int | None,
-    calibrate: float | None,
-    batch_size: int | None,
     **given: Any,
 ) -> EvaluationPlan:
     """Checks the arguments of `evaluate`; errors as there."""
     output_dir = Path(local_path(output_dir, "output_dir"))
+    evaluation = taken(EvaluationOptions, given)
     unread = [name for name in (*NOT_TAKEN, *_OF_SOURCE) if given.get(name) is not None]
     if unread:
         raise TypeError(
@@ -99,18 +95,17 @@ def planned(
     source = Joined(sources) if isinstance(segmenter, Sequence) else sources[0]
     first = members[0]
     options = first.options(options, **given)
-    resolution = "native" if resolution is None else resolution
-    _check_range(options, resolution, limit)
-    chosen = choose_images(len(source), limit)
+    evaluation.check(options)
+    chosen = choose_images(len(source), evaluation.limit)
     subset = Subset(source, chosen)
     volumes = volumes_of(subset)
     groups = _groups(subset, volumes)
-    if calibrate is not None:
-        check_calibrate(first, calibrate, resolution, groups, split, output_dir)
+    if evaluation.calibrate is not None:
+        check_calibrate(first, evaluation, groups, output_dir)
     check_place(output_dir)  # not only when everything was sampled
     check_targets(output_dir, FILES)
     if not chosen:
-        raise DataError(f"the split {split!r} of {source.name} holds no image; there is nothing to evaluate")
+        raise DataError(f"the split {evaluation.split!r} of {source.name} holds no image; there is nothing to evaluate")
     scored = Counter(volume for volume in volumes if volume is not None)
     if in_part := [volume.name for volume, slices in scored.items() if slices < volume.slices]:
         logging.warning(
@@ -120,23 +115,12 @@ def planned(
             len(scored),
             in_part[0],
         )
-    batch_size = first.batch_size(options, batch_size, len(chosen))
+    batch_size = first.batch_size(options, evaluation.batch_size, len(chosen))
     if subset.note:
         logging.warning("%s: %s", source.name, subset.note)
-    return EvaluationPlan(
-        members,
-        source,
-        chosen,
-        subset,
-        groups,
-        volumes,
-        split,
-        options,
-        resolution,
-        batch_size,
-        calibrate,
-        output_dir,
-    )
+    figures = evaluation.figures and len(members) == 1
+    evaluation = dataclasses.replace(evaluation, batch_size=batch_size, figures=figures)
+    return EvaluationPlan(members, source, output_dir, options, evaluation, chosen, subset, groups, volumes)
 
 
 def _groups(source: Source, volumes: Sequence[Volume | None]) -> list[str]:
@@ -148,15 +132,6 @@ def _groups(source: Source, volumes: Sequence[Volume | None]) -> list[str]:
         volume.name if volume is not None and group == name else group
         for group, name, volume in zip(groups_of(source), source.ids, volumes, strict=True)
     ]
-
-
-def _check_range(options: SamplingOptions, resolution: str, limit: int | None) -> None:
-    if limit is not None and limit < 1:
-        raise InputError(f"limit is {limit}; expected 1 or more")
-    if resolution not in RESOLUTIONS:
-        raise InputError(f"resolution is {resolution!r}; expected one of {', '.join(RESOLUTIONS)}")
-    if options.size != "model" and resolution != "native":
-        raise InputError(f"resolution is 'model' and size {options.size!r}, at which there is native alone")
 
 
 def choose_images(count: int, limit: int | None) -> list[int]:

@@ -40,14 +40,14 @@ def metrics_of(
     return {
         "dataset": work.source.name,
         "place": getattr(work.source, "place", None),
-        "split": work.split,
+        "split": work.evaluation.split,
         "scored": _scored(work),
         "note": work.subset.note,
         "images": len(work.subset),
         "groups": len(set(work.groups)),
         "images_in_split": len(work.source),
         "trained_on": None if pictures.trained_on is None else len(pictures.trained_on),
-        **_about(work.members, work.options, work.batch_size, work.resolution),
+        **_about(work),
         "working_size": pictures.working_size,
         **summarise(results, work.options.ensemble, labels),
         "bounds": summarise_bounds(results, judgement.calibration, judgement.why_not_calibrated, work.subset, labels),
@@ -75,14 +75,16 @@ def _scored(work: EvaluationPlan) -> str:
     """The images that are scored, in words; their folder by its name, which says less than a path."""
     name, count = work.source.name, len(work.source)
     division = getattr(work.source, "division", None)
-    if work.split == "all":
+    if work.evaluation.split == "all":
         text = f"all images of {name}, {count}"
     elif work.of_folds:
-        text = f"the {work.split} part of {name} in each of {_folds(work.members)} folds, {count} images"
+        text = f"the {work.evaluation.split} part of {name} in each of {_folds(work.members)} folds, {count} images"
     elif division is not None:
-        text = f"the {work.split} part of {name}, {count} of its {len(division.split)} images, {division.rule}"
+        text = (
+            f"the {work.evaluation.split} part of {name}, {count} of its {len(division.split)} images, {division.rule}"
+        )
     else:
-        text = f"the {work.split} part of {name}, {count} images"
+        text = f"the {work.evaluation.split} part of {name}, {count} images"
     return text if len(work.subset) == count else f"{text}; of these {len(work.subset)}, spread evenly"
 
 
@@ -96,10 +98,11 @@ def _folds(members: Sequence[Segmenter]) -> str:
     return f"{len(members)} of {whole}" if len(members) < whole else f"{whole}"
 
 
-def _about(members: Sequence[Segmenter], options: SamplingOptions, batch_size: int, resolution: str) -> dict[str, Any]:
+def _about(work: EvaluationPlan) -> dict[str, Any]:
     """The part of `metrics.json` about the checkpoint, or those of the folds, and how it was sampled."""
     # RUN/checkpoints/STEP or the file of packed weights, wherever it lies
-    segmenter, paths = members[0], [Path(path) for member in members for path in member.checkpoints]
+    members, segmenter = work.members, work.first
+    paths = [Path(path) for member in members for path in member.checkpoints]
     places = ("/".join(place.parts[-1 if place.suffix else -3 :]) for place in paths)
     return {
         "checkpoint": (", " if len(members) > 1 else " + ").join(places),
@@ -107,11 +110,11 @@ def _about(members: Sequence[Segmenter], options: SamplingOptions, batch_size: i
         "folds": len(members) if len(members) > 1 else 0,
         "of_folds": _whole(members) if len(members) > 1 else 0,
         "step": segmenter.step if len(members) == 1 else [member.step for member in members],
-        **{name: value for name, value in options.as_dict().items() if name != "threshold"},
-        "batch_size": batch_size,
-        "network_evaluations_per_image": segmenter.evaluations(options),
+        **{name: value for name, value in work.options.as_dict().items() if name != "threshold"},
+        "batch_size": work.evaluation.batch_size,
+        "network_evaluations_per_image": segmenter.evaluations(work.options),
         "image_size": segmenter.image_size,
-        "resolution": resolution,
+        "resolution": work.evaluation.resolution,
         "package": "ddim_jax",
         "package_version": ddim_jax.__version__,
         "classes": list(segmenter.labels.class_names),

@@ -1,17 +1,16 @@
 """The evaluation of a data set: every image sampled once, scored under every protocol, summed up and drawn."""
 
-import functools
 import itertools
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from absl import logging
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ddim_jax.data import Source
+from ddim_jax.data import Example, Source
 from ddim_jax.data.facts import image_digest
 from ddim_jax.data.pixels import read_trained_on
 from ddim_jax.evaluation.calibrating import Judgement
@@ -19,9 +18,9 @@ from ddim_jax.evaluation.figures import draw_figures
 from ddim_jax.evaluation.plan import FILES, EvaluationPlan, planned
 from ddim_jax.evaluation.reading import Pictures, read_all
 from ddim_jax.evaluation.record import metrics_of, replaced_in_words
-from ddim_jax.evaluation.scoring import ImageResult, score_image
-from ddim_jax.evaluation.staging import read_evaluation, staged
+from ddim_jax.evaluation.scoring import ImageResult, Scoring, score_image
 from ddim_jax.evaluation.tables import write_per_image
+from ddim_jax.evaluation.targets import LOCK, read_evaluation
 from ddim_jax.evaluation.volumes import score_volumes, write_per_volume
 from ddim_jax.imageio.label_maps import TO_SAY, UnnamedValuesError
 from ddim_jax.inference import Segmenter
@@ -30,6 +29,7 @@ from ddim_jax.inference.unlikeness import describe_image
 from ddim_jax.preprocessing import resize_mask
 from ddim_jax.runtime.atomic import write_json
 from ddim_jax.runtime.errors import ConfigError, DataError, InputError
+from ddim_jax.runtime.locks import locked
 from ddim_jax.sampling_options import SamplingOptions
 
 _FOLDS = "the checkpoints are those of a cross-validation"
@@ -41,12 +41,6 @@ def evaluate(
     output_dir: str | os.PathLike,
     options: SamplingOptions | None = None,
     *,
-    split: str,
-    resolution: str | None = None,
-    figures: bool = True,
-    limit: int | None = None,
-    calibrate: float | None = None,
-    batch_size: int | None = None,
     progress: bool = False,
     **given: Any,
 ) -> dict[str, Any]:
@@ -54,17 +48,17 @@ def evaluate(
 
     Every image is sampled once; all protocols (`ddim_jax.aggregation.PROTOCOLS`) are scored on the same samples. A pair
     that cannot be read ends the evaluation before anything is sampled, and nothing is written. Written into
-    `output_dir`, replacing what an earlier evaluation left, all of it or nothing (`staged`):
+    `output_dir`, in the place of what an earlier evaluation left, in this order:
 
     - `per_image.csv`: one row per image, every measure and pixel count of every protocol, and the measures of the
       samples against several annotators;
     - `per_volume.csv`: where images are slices of volumes, one row per volume (`score_volumes`);
-    - `metrics.json`: what is returned;
+    - `metrics.json`: what is returned; without it the tables are of an evaluation that was stopped;
+    - with `calibrate` alone: `calibration.json` in the checkpoint's run; of a file of packed weights instead its copy
+      with the new calibration, `calibrated.safetensors`, which is not written over.
     - `figures/grid.png`, `worst.png`, `median.png`, `reverse_process.png` (images from the data set; the few images
       shown are sampled a second time, which gives the same samples), `scores.png` and `calibration.png` (numbers only);
       no reverse process for a network that works in one pass.
-    - with `calibrate` alone: `calibration.json` in the checkpoint's run; of a file of packed weights instead its copy
-      with the new calibration, `calibrated.safetensors`, which is not written over.
 
     Where the run has a calibration of these weights and options, both tables say how many of the images its bounds
     hold for, and how many are flagged as unlike the images of the calibration.
@@ -76,18 +70,9 @@ def evaluate(
         once where the data set takes up to 512 MB of memory, and otherwise twice.
       output_dir: made where it does not exist.
       options: of sampling and fusing; None for the checkpoint's own options.
-      split: the name of the split, for the result files.
-      resolution: "model": the truth is resized (nearest) to the working size; "native": the probability is resized
-        (bilinear) to the image's own size. With `size` "native" or "tiles" the two are one, and nothing is resized.
-        None for "native".
-      figures: draw them or not.
-      limit: at most that many images, spread evenly over the data set; None for all.
-      calibrate: the share of images, above 0 and below 1, that the bounds of areas and of Dice are made for, from
-        these images on; they must not be those of the training. None to use the calibration that there is.
-      batch_size: images to one program, as for `Segmenter.segment`.
       progress: show a progress bar or not.
-      **given: fields of `SamplingOptions` that replace those of `options`, but for protocol and threshold: every
-        protocol is scored, at its own threshold.
+      **given: fields of `EvaluationOptions`, of which `split` is needed, and fields of `SamplingOptions` that replace
+        those of `options`, but for protocol and threshold: every protocol is scored, at its own threshold.
 
     Returns:
       What `metrics.json` holds: the options, the note of the data set ("" if it has none), the numbers of
@@ -101,27 +86,15 @@ def evaluate(
       ConfigError: a metric or an ensemble fails, or gives what it may not; the image is named.
       TypeError: there is no option of that name, or it is one that an evaluation does not read.
     """
-    work = planned(
-        segmenter,
-        source,
-        output_dir,
-        options,
-        split=split,
-        resolution=resolution,
-        limit=limit,
-        calibrate=calibrate,
-        batch_size=batch_size,
-        **given,
-    )
+    work = planned(segmenter, source, output_dir, options, **given)
     judgement = _judgement(work)
     with _progress_bar(progress) as bar:
         pictures = _read(work, bar)
         results, seconds = _scored(work, pictures, judgement, bar)
-        if calibrate is not None:
-            judgement = Judgement.fitted(results, work.subset, split, calibrate, work.first.labels)
+        if work.evaluation.calibrate is not None:
+            judgement = Judgement.fitted(results, work.subset, work.evaluation, work.first.labels)
         metrics = metrics_of(work, pictures, results, seconds, judgement)
-        draw = figures and not work.of_folds
-        _written(work, pictures, results, metrics, judgement, bar if draw else None)
+        _written(work, pictures, results, metrics, judgement, bar)
     return metrics
 
 
@@ -129,14 +102,14 @@ def _judgement(work: EvaluationPlan) -> Judgement:
     """The calibration that there is; of folds, and where one is about to be made, none."""
     if work.of_folds:
         return Judgement(why_not_calibrated=_FOLDS, why_not_judged=_FOLDS)
-    return Judgement.kept(work.first, work.options) if work.calibrate is None else Judgement()
+    return Judgement.kept(work.first, work.options) if work.evaluation.calibrate is None else Judgement()
 
 
 def _read(work: EvaluationPlan, bar: Progress) -> Pictures:
     """Reads all images; those that were trained on are told of, and not calibrated on."""
-    trained_on = None if work.of_folds or work.split == "train" else _trained_on(work.first)
+    trained_on = None if work.of_folds or work.evaluation.split == "train" else _trained_on(work.first)
     resized_to = work.first.image_size if work.options.size == "model" else None
-    scored_at = resized_to if work.resolution == "model" else None
+    scored_at = resized_to if work.evaluation.resolution == "model" else None
     try:
         pictures = read_all(work.subset, bar, work.first.labels, resized_to, scored_at, trained_on)
     except UnnamedValuesError as error:
@@ -150,7 +123,7 @@ def _read(work: EvaluationPlan, bar: Progress) -> Pictures:
         ) from error
     if known := pictures.trained_on:
         told = f"{len(known)} of {len(work.subset)} images were trained on, such as {known[0]}"
-        if work.calibrate is not None:
+        if work.evaluation.calibrate is not None:
             raise InputError(f"calibrate: {told}; of those the network is too sure. Leave them out")
         logging.warning("%s: %s: the scores are too good", work.source.name, told)
     return pictures
@@ -160,17 +133,12 @@ def _scored(
     work: EvaluationPlan, pictures: Pictures, judgement: Judgement, bar: Progress
 ) -> tuple[list[ImageResult], list[list[float]]]:
     """The numbers of every image, of folds each by its own checkpoint; and for each the seconds that sampling took."""
-    score = functools.partial(
-        score_image,
-        ensemble=work.options.ensemble,
-        labels=work.first.labels,
-        coverage=work.calibrate or judgement.coverage,
-        doubt_scale=judgement.doubt,
-    )
+    coverage = work.evaluation.calibrate or judgement.coverage
+    scoring = Scoring(work.options.ensemble, work.first.labels, coverage, judgement.doubt)
     results, seconds = [], []
     for number, member in enumerate(work.members):
         rows = [row for row, one in enumerate(work.chosen) if not work.of_folds or work.source.part[one] == number]
-        scored, took = _score_all(member, work, pictures, rows, score, bar)
+        scored, took = _score_all(member, work, pictures, rows, scoring, bar)
         results += scored
         seconds.append(took)
     of_each = zip(results, work.groups, work.volumes, strict=True)
@@ -183,27 +151,29 @@ def _written(
     results: Sequence[ImageResult],
     metrics: dict[str, Any],
     judgement: Judgement,
-    bar: Progress | None,
+    bar: Progress,
 ) -> None:
-    """Writes the tables, the figures where there is a `bar` for them, and a calibration that was made."""
-    cut_short = None
-    replaced = replaced_in_words(read_evaluation(work.output_dir / "metrics.json"), metrics)
-    with staged(work.output_dir, FILES) as stage:
-        write_per_image(stage / "per_image.csv", results, judgement.calibration, work.first.labels, judgement.reference)
+    """Writes the tables, `metrics.json`, which vouches for them, a calibration that was made, and the figures.
+
+    Figures that fail cost no number. Evaluations that end at the same moment take turns.
+    """
+    folder = work.output_dir
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder / LOCK, required=False):
+        replaced = replaced_in_words(read_evaluation(folder / "metrics.json"), metrics)
+        for name in reversed(FILES):  # metrics.json goes first and comes last, wherever it is stopped
+            (folder / name).unlink(missing_ok=True)
+        known = judgement.calibration, work.first.labels, judgement.reference
+        write_per_image(folder / "per_image.csv", results, *known)
         if volumes := score_volumes(results):
-            write_per_volume(stage / "per_volume.csv", volumes)
-        write_json(stage / "metrics.json", metrics)
-        try:
-            if bar is not None:
-                draw_figures(work.first, pictures.look, work.options, results, stage / "figures", metrics, bar)
-        except BaseException as error:  # the numbers took far longer, and stay
-            cut_short = error
-    if replaced:
-        logging.warning("replaced an earlier evaluation (%s); next time --output DIR keeps both", replaced)
-    if work.calibrate is not None:
-        logging.info("calibrated: %s", judgement.save(work.first, work.options, work.output_dir))
-    if cut_short is not None:
-        raise cut_short
+            write_per_volume(folder / "per_volume.csv", volumes)
+        write_json(folder / "metrics.json", metrics)
+        if replaced:
+            logging.warning("replaced an earlier evaluation (%s); next time --output DIR keeps both", replaced)
+        if work.evaluation.calibrate is not None:
+            logging.info("calibrated: %s", judgement.save(work.first, work.options, folder))
+        if work.evaluation.figures:
+            draw_figures(work.first, pictures.look, work.options, results, folder / "figures", metrics, bar)
 
 
 def _trained_on(segmenter: Segmenter) -> frozenset[str] | None:
@@ -217,7 +187,7 @@ def _score_all(
     work: EvaluationPlan,
     pictures: Pictures,
     rows: Sequence[int],
-    score: Callable[..., ImageResult],
+    scoring: Scoring,
     bar: Progress,
 ) -> tuple[list[ImageResult], list[float]]:
     """The numbers of the images of those rows, and the seconds the sampling of each took, of a batch its share."""
@@ -226,21 +196,24 @@ def _score_all(
     while examples := [pictures.look(row) for row in itertools.islice(following, work.together)]:
         start = time.perf_counter()
         images = [example.image for example in examples]
-        samples = list(segmenter.sample_each(images, work.options, work.batch_size))
+        samples = list(segmenter.sample_each(images, work.options, work.evaluation.batch_size))
         seconds += [(time.perf_counter() - start) / len(examples)] * len(examples)
         for example, estimates in zip(examples, samples, strict=True):
-            truth, annotators, pixel_mm = example.mask, example.annotators, example.pixel_mm
-            if work.resolution == "model":
-                shape, pixel_mm = estimates.shape[1:3], None
-                truth = resize_mask(truth, shape)
-                annotators = None if annotators is None else np.stack([resize_mask(mask, shape) for mask in annotators])
             try:
-                scored = score(example.id, estimates, truth, annotators=annotators, pixel_mm=pixel_mm)
+                resized = work.evaluation.resolution == "model"
+                scored = score_image(_resized(example, estimates) if resized else example, estimates, scoring)
             except ConfigError as error:  # of a metric or an ensemble, which know no name of the image
                 raise ConfigError(f"{example.id}: {error}") from error
             digest = image_digest(example.image).hexdigest()
             results.append(scored._replace(descriptor=describe_image(example.image), digest=digest))
     return results, seconds
+
+
+def _resized(example: Example, samples: np.ndarray) -> Example:
+    """The pair with its masks at the size of its samples [S, h, w], where a pixel has no size in mm."""
+    shape, several = samples.shape[1:3], example.annotators
+    annotators = None if several is None else np.stack([resize_mask(mask, shape) for mask in several])
+    return example._replace(mask=resize_mask(example.mask, shape), annotators=annotators, pixel_mm=None)
 
 
 def _progress_bar(show: bool) -> Progress:

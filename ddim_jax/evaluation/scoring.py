@@ -15,7 +15,7 @@ from ddim_jax.aggregation import (
     threshold_mask,
     uncertainty,
 )
-from ddim_jax.data import Volume
+from ddim_jax.data import Example, Volume
 from ddim_jax.labels import Labels
 from ddim_jax.metrics import (
     Calibration,
@@ -114,55 +114,57 @@ def protocol_mask(
     return threshold_mask(probability, ensemble_threshold(protocol, ensemble, labels), labels)
 
 
-def score_image(
-    name: str,
-    samples: np.ndarray,
-    truth: np.ndarray,
-    ensemble: str = "mean",
-    labels: Labels = Labels(),
-    coverage: float = 0.9,
-    annotators: np.ndarray | None = None,
-    doubt_scale: DoubtScale | None = None,
-    pixel_mm: tuple[float, float] | None = None,
-) -> ImageResult:
+class Scoring(NamedTuple):
+    """The way images are scored, the same for all of an evaluation.
+
+    Attributes:
+      ensemble: the way the samples are fused, a name in `ddim_jax.registry.ENSEMBLES`.
+      labels: the classes.
+      coverage: decides the levels of the probability that make the interval of an area that is not calibrated.
+      doubt_scale: that of a calibration; None for the doubt as the network has it.
+    """
+
+    ensemble: str = "mean"
+    labels: Labels = Labels()
+    coverage: float = 0.9
+    doubt_scale: DoubtScale | None = None
+
+
+def score_image(example: Example, samples: np.ndarray, scoring: Scoring = Scoring()) -> ImageResult:
     """Scores the samples of one image under every protocol; calibration and doubt are those of "mean".
 
     Args:
-      name: the image's id.
+      example: the pair; where the size of its masks is not that of the samples, the probability is resized to it
+        (bilinear) before it is cut. Without `pixel_mm` metrics in millimetres are left out. The image is not read.
       samples: float32 [S, h, w] estimates of x_0, about [-1, 1], unclipped; of several classes [S, h, w, K].
-      truth: uint8 [H, W] as `ddim_jax.labels` has it. Where its size is not that of the samples, the probability is
-        resized to it (bilinear) before it is cut.
-      ensemble: the way the samples are fused, a name in `ddim_jax.registry.ENSEMBLES`.
-      labels: the classes.
-      annotators: uint8 [A, H, W], the masks of several annotators, of the size of `truth`; None for one truth.
-      coverage: decides the levels of the probability that make the interval of an area that is not calibrated.
-      doubt_scale: that of a calibration; None for the doubt as the network has it.
-      pixel_mm: of the truth, from row to row and from column to column; None leaves out metrics in millimetres.
+      scoring: the way it is scored.
 
     Raises:
       ValueError: the samples are not finite, or the truth holds other values.
       DataError: no pixel of the truth counts.
     """
+    truth, annotators, labels = example.mask, example.annotators, scoring.labels
     if not labels.valid(truth).any():
-        raise DataError(f"{name}: no pixel of its true mask counts, so there is nothing to score")
+        raise DataError(f"{example.id}: no pixel of its true mask counts, so there is nothing to score")
     scores, resized, hypotheses = {}, {}, {}
     for protocol in PROTOCOLS.values():
-        fused = ensemble_probability(samples, protocol, ensemble, labels)
-        threshold = ensemble_threshold(protocol, ensemble, labels)
+        fused = ensemble_probability(samples, protocol, scoring.ensemble, labels)
+        threshold = ensemble_threshold(protocol, scoring.ensemble, labels)
         if protocol.name == "mean":
             working = threshold_mask(fused, threshold, labels)  # the doubt is about the mask before it is resized
             doubts, drawn = class_doubts(mean_probability(samples), working, labels), drawn_classes(working, labels)
         probability = resized[protocol.name] = resize_unit_map(fused, truth.shape)
         mask = threshold_mask(probability, threshold, labels)
         alone = [protocol_mask(one[np.newaxis], protocol, truth.shape, labels=labels) for one in samples]
-        scores[protocol.name] = _score(mask, alone, truth, labels, pixel_mm)
+        scores[protocol.name] = _score(mask, alone, truth, labels, example.pixel_mm)
         if protocol.name == "mean":
-            statements = class_statements(probability, mask, doubts, coverage, labels, labels.valid(truth))
-            doubt = float(np.mean(doubts)) if doubt_scale is None else doubt_scale.of_image(doubts, drawn)
+            statements = class_statements(probability, mask, doubts, scoring.coverage, labels, labels.valid(truth))
+            scale = scoring.doubt_scale
+            doubt = float(np.mean(doubts)) if scale is None else scale.of_image(doubts, drawn)
             if annotators is not None:
                 hypotheses = measure_hypotheses(np.stack(alone), annotators, labels)
     return ImageResult(
-        id=name,
+        id=example.id,
         shape=(int(truth.shape[0]), int(truth.shape[1])),
         uncertainty=float(uncertainty(samples).mean(dtype=np.float64)),
         doubt=doubt,

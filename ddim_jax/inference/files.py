@@ -63,15 +63,8 @@ def segment_files(
     output_dir: str | os.PathLike,
     options: SamplingOptions | None = None,
     *,
-    save: Sequence[str] = ("mask",),
-    segments: Sequence[str] = (),
-    flag_uncertain: float | None = None,
-    prefetch: int = 4,
-    batch_size: int | None = None,
-    process_index: int = 0,
-    process_count: int = 1,
+    process: Process = Process(),
     progress: bool = False,
-    allow_damaged: bool = False,
     **given: Any,
 ) -> Summary:
     """Segments image files and writes the results beside an index.
@@ -90,16 +83,8 @@ def segment_files(
     list is of one state of the folder: a run that segments an image removes an older one when it starts, or renames one
     that somebody edited.
 
-    Several processes, on one machine or many that share the folders, divide the images when each is told which one of
-    how many it is: an image belongs to the process given by the SHA-256 of its name (`Process.owns`), so they need not
-    speak with each other; `inputs`, `save`, `flag_uncertain` and `allow_damaged` have to be the same for all. Each
-    appends to its own part of the index, and the one that ends last merges the parts, and with `flag_uncertain` writes
-    `flagged.csv`. What a killed process left undone, the next run does, with any number of processes. The same process
-    twice at once, or runs of different numbers of processes, are refused, as far as the file system passes locks on.
-
     Of each file, some hundred bytes are in memory: its path, and its line of an earlier run. The memory for pixels does
-    not grow with their number: at most `prefetch` images, or two batches, are on the device and about as many each are
-    being read and being written (see `Stream`). Every image runs the same compiled program, or with `size` "native" the
+    not grow with their number (see `Stream`). Every image runs the same compiled program, or with `size` "native" the
     one of its padded shape, so a result does not depend on `prefetch`, on the other files nor on the number of
     processes, to the bit (on one kind of device); on a CPU nor on `batch_size`, which elsewhere may change last bits.
 
@@ -108,18 +93,10 @@ def segment_files(
       inputs: a file, a folder (searched recursively) or a glob, or several of these.
       output_dir: made where it does not exist.
       options: how to segment; None for the checkpoint's own options.
-      save: kinds of results to write, names in `ddim_jax.registry.WRITERS`, such as mask, probability and overlay.
-      segments: what the classes are, for DICOM-SEG, as in `data.segments` of the config, which they come before.
-      flag_uncertain: the share of the images to name in `flagged.csv`, above 0 and below 1; None for no such file.
-      prefetch: images started on the device before the first result is fetched, >= 1.
-      batch_size: images to one program, 1 .. 4096; None for what the device has memory for
-        (`ddim_jax.inference.batches.choose_batch_size`), on a CPU 1.
-      process_index: which of the processes this is, 0 .. process_count - 1.
-      process_count: how many processes divide the images, >= 1.
+      process: which of several processes this is, each of which does its share of the images.
       progress: whether to draw a progress bar on stderr.
-      allow_damaged: as in `ddim_jax.imageio.images.ReadOptions`; the note is in the index, and without it
-        the results of such an image are not done.
-      **given: fields of `SamplingOptions` that replace those of `options`.
+      **given: fields of `FileOptions`, such as `save=("mask", "overlay")`, and fields of `SamplingOptions` that replace
+        those of `options`, such as `steps=8`.
 
     Returns:
       Summary; its `failed` is empty if every image of this process has its results.
@@ -129,22 +106,11 @@ def segment_files(
         or files of others in their place, or results were removed while this process was at work.
       InUseError: this process is at work there already.
       CheckpointError: the network gives values that are not finite; that image's results are not written.
+      TypeError: there is no option of that name.
     """
     began = time.monotonic()
-    work = plan_work(
-        segmenter,
-        inputs,
-        output_dir,
-        options,
-        save=save,
-        segments=segments,
-        flag_uncertain=flag_uncertain,
-        prefetch=prefetch,
-        batch_size=batch_size,
-        process=Process.create(process_index, process_count),
-        allow_damaged=allow_damaged,
-        **given,
-    )
+    work = plan_work(segmenter, inputs, output_dir, options, process, **given)
+    flag_uncertain, allow_damaged = work.file_options.flag_uncertain, work.file_options.allow_damaged
     if not os.path.lexists(work.output_dir / SETTINGS):  # before a record is made in a folder of somebody
         refuse_strangers(work.output_dir, (job for job in work.jobs if work.process.owns(job.name)), work.kinds)
     told, flagged = _Told([], {}, Counter(), {}, []), None
@@ -152,10 +118,10 @@ def segment_files(
         # An image's name may depend on what is done already, its process does not.
         named = zip(work.jobs, name_jobs(work.jobs, index.is_of), strict=True)
         own = [job for planned, job in named if work.process.owns(planned.name)]
-        todo = [job for job in own if not index.is_done(job, work.kinds, work.context.segments, work.allow_damaged)]
+        todo = [job for job in own if not index.is_done(job, work.kinds, work.context.segments, allow_damaged)]
         refuse_strangers(work.output_dir, todo, work.kinds, index)
         check_earlier_kinds(work, todo, index)
-        if work.judges:
+        if not work.not_judged:
             anew = {job.name for job in todo}
             for job in own:
                 if job.name not in anew:

@@ -11,7 +11,14 @@ from ddim_jax.runtime.launchers import find_launcher
 
 
 class Process(NamedTuple):
-    """One of several processes.
+    """One of several processes that divide the images of a folder.
+
+    They are on one machine or many that share the folders, and need not speak with each other: an image belongs to the
+    process given by the SHA-256 of its name (`owns`). All of them are to be given the same images, `save`, `segments`,
+    `flag_uncertain` and `allow_damaged`. Each appends to its own part of the index, and the one that ends last merges
+    the parts, and with `flag_uncertain` writes `flagged.csv`. What a killed process left undone, the next run does,
+    with any number of processes. The same process twice at once, or runs of different numbers of processes, are
+    refused, as far as the file system passes locks on.
 
     Attributes:
       index: 0 .. count - 1.
@@ -28,13 +35,13 @@ class Process(NamedTuple):
         Raises:
           InputError: they are no whole numbers with 0 <= index < count.
         """
-        for name, value in (("process_index", index), ("process_count", count)):
+        for name, value in (("process index", index), ("process count", count)):
             if isinstance(value, bool) or not isinstance(value, Integral):
                 raise InputError(f"{name} is {value!r}; expected a whole number")
         if count < 1:
-            raise InputError(f"process_count is {count}; expected at least 1")
+            raise InputError(f"process count is {count}; expected at least 1")
         if not 0 <= index < count:
-            raise InputError(f"process_index is {index} with process_count {count}; expected 0 to {count - 1}")
+            raise InputError(f"process index is {index} with process count {count}; expected 0 to {count - 1}")
         return cls(int(index), int(count))
 
     @classmethod

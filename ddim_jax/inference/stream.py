@@ -61,7 +61,7 @@ class Stream:
         self._jobs = jobs
         self._results = results
         self._options = work.context.options
-        self._reading = Reading(segmenter, self._options, work.allow_damaged)
+        self._reading = Reading(segmenter, self._options, work.file_options.allow_damaged)
         self._device_free = 0.0
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -73,8 +73,8 @@ class Stream:
     def _run(self, jobs: Iterable[Job], large: list[Job] | None) -> Iterator[dict[str, Any]]:
         """The records of all jobs but those that ran out of memory, which `large` gets; None: they have failed."""
         # What was too much for the memory in a batch is tried alone. Tiles of one image make batches of their own.
-        batch = 1 if large is None or self._options.size == "tiles" else self._work.batch_size
-        prefetch = self._work.prefetch
+        batch = 1 if large is None or self._options.size == "tiles" else self._work.file_options.batch_size
+        prefetch = self._work.file_options.prefetch
         ahead, at_once = max(prefetch + 1, 2 * batch), max(prefetch, 2 * batch if batch > 1 else 1)
         jobs, pixels_inside, following = iter(jobs), 0, 0  # the next slice of the first that is looked at
         sources: list[SlicedImage] = []
@@ -117,7 +117,7 @@ class Stream:
                     pixels, loaded = reading.popleft()
                     gathered.append((pixels, loaded.result()))
                 elif gathered and len(running) + batch <= at_once and _is_complete(gathered, batch, reading, looking):
-                    running += self._start_device(gathered, 1 if large is None else self._work.batch_size)
+                    running += self._start_device(gathered, 1 if large is None else self._work.file_options.batch_size)
                     gathered = []
                 elif running and len(writing) < ahead:
                     pixels, loaded, device, started = running.popleft()

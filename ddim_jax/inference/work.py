@@ -1,5 +1,6 @@
 """The plan of a run over files: its arguments checked, its images named, the settings that its folder has."""
 
+import dataclasses
 import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +12,7 @@ from absl import logging
 
 from ddim_jax.imageio.clinic import library
 from ddim_jax.imageio.writers import Context, need_hypotheses
-from ddim_jax.inference.flagging import check_share
+from ddim_jax.inference.file_options import FileOptions
 from ddim_jax.inference.hypotheses import why_no_opinions
 from ddim_jax.inference.index import Index
 from ddim_jax.inference.jobs import Job, absolute, plan_jobs
@@ -25,40 +26,38 @@ from ddim_jax.runtime.environment import environment
 from ddim_jax.runtime.errors import InputError
 from ddim_jax.runtime.once import say_once
 from ddim_jax.runtime.remote import local_path
+from ddim_jax.runtime.values import taken
 from ddim_jax.sampling_options import SamplingOptions
 
 
 class SegmentationPlan(NamedTuple):
-    """The arguments of `segment_files`, resolved.
+    """The arguments of `segment_files`, checked and resolved.
 
     Attributes:
       output_dir: the folder of the results.
-      kinds: of results.
+      file_options: with the batch size that was chosen.
       process: which of the processes this is.
       jobs: the images of all processes.
-      passed_over: as in `Summary`.
-      context: of the run, for writers.
-      judges: images are compared with those of the calibration; `not_judged` says why not.
-      prefetch: images started on the device before the first result is fetched.
-      batch_size: images to one program.
-      allow_damaged: as in `ReadOptions`.
+      passed_over, not_judged: as in `Summary`.
+      context: of the run, for writers; it has the options of sampling.
       settings: what all results of the folder have in common.
       described: what all processes that are at work together have in common, in words.
     """
 
     output_dir: Path
-    kinds: tuple[str, ...]
+    file_options: FileOptions
     process: Process
     jobs: Sequence[Job]
     passed_over: Mapping[str, int]
-    context: Context
-    judges: bool
     not_judged: str
-    prefetch: int
-    batch_size: int
-    allow_damaged: bool
+    context: Context
     settings: dict[str, Any]
     described: dict[str, Any]
+
+    @property
+    def kinds(self) -> Sequence[str]:
+        """The kinds of results that are asked for."""
+        return self.file_options.save
 
 
 def plan_work(
@@ -66,32 +65,24 @@ def plan_work(
     inputs: str | os.PathLike | Sequence[str | os.PathLike],
     output_dir: str | os.PathLike,
     options: SamplingOptions | None,
-    *,
-    save: Sequence[str],
-    segments: Sequence[str],
-    flag_uncertain: float | None,
-    prefetch: int,
-    batch_size: int | None,
     process: Process,
-    allow_damaged: bool,
     **given: Any,
 ) -> SegmentationPlan:
     """Checks the arguments of `ddim_jax.inference.files.segment_files`, which it has; nothing is written.
 
     Raises:
-      InputError: as there.
+      InputError, TypeError: as there.
     """
     say_once.cache_clear()
     inputs = [local_path(path, "input") for path in ([inputs] if isinstance(inputs, str | os.PathLike) else inputs)]
     output_dir = local_path(output_dir, "output")
+    process = Process.create(*process)
+    file_options = taken(FileOptions, given)
     options = segmenter.options(options, **given)
-    kinds = check_kinds(save)
+    file_options = file_options.checked()
+    kinds = file_options.save
     if need_hypotheses(kinds) and (why := why_no_opinions(segmenter.config, segmenter.training_data, options)):
         logging.warning("hypotheses: expect one mask and noise, not opinions: %s", why)
-    if flag_uncertain is not None:
-        check_share(flag_uncertain)
-    if prefetch < 1:
-        raise InputError(f"prefetch is {prefetch}; expected at least 1")
     output_dir = Path(absolute(output_dir))
     if output_dir.exists() and not output_dir.is_dir():
         raise InputError(f"{output_dir} is a file; expected a folder for the results")
@@ -103,11 +94,11 @@ def plan_work(
     if process.count > 1 and plan.inside is not None:
         # A process could take for an image what another has just written.
         raise InputError(f"{plan.inside} lies in the output folder; with several processes, use another output folder")
-    context = writing_context(segmenter, options, segments)
+    context = writing_context(segmenter, options, file_options.segments)
     for kind in kinds:
         if (check := getattr(WRITERS.get(kind), "check", None)) is not None:
             check([Path(job.files[0]) for job in plan.jobs], context)
-    batch_size = segmenter.batch_size(options, batch_size, len(plan.jobs))
+    batch_size = segmenter.batch_size(options, file_options.batch_size, len(plan.jobs))
     reference, not_judged = segmenter.reference()
     settings = {"checkpoint": context.checkpoint, "weights": context.weights, "step": context.step}
     settings |= options.as_dict()
@@ -124,21 +115,17 @@ def plan_work(
         "list of images": _described(sorted(job.source for job in plan.jobs)),
         "save": list(kinds),
         "segments": dict(context.segments),
-        "flag_uncertain": flag_uncertain,
-        "allow_damaged": allow_damaged,
+        "flag_uncertain": file_options.flag_uncertain,
+        "allow_damaged": file_options.allow_damaged,
     }
     return SegmentationPlan(
         output_dir=output_dir,
-        kinds=kinds,
+        file_options=dataclasses.replace(file_options, batch_size=batch_size),
         process=process,
         jobs=plan.jobs,
         passed_over=plan.passed_over,
-        context=context,
-        judges=reference is not None,
         not_judged=not_judged,
-        prefetch=prefetch,
-        batch_size=batch_size,
-        allow_damaged=allow_damaged,
+        context=context,
         settings=settings,
         described=described,
     )
@@ -183,16 +170,3 @@ def _described(paths: Sequence[str]) -> str:
         return ", ".join(paths)
     digest = hashlib.sha256("\0".join(paths).encode("utf-8", "surrogateescape")).hexdigest()
     return f"{paths[0]} and {len(paths) - 1} more (SHA-256 {digest[:16]})"
-
-
-def check_kinds(save: Iterable[str]) -> tuple[str, ...]:
-    """The kinds of results to write, names in `WRITERS`, each once and in their order.
-
-    Raises:
-      InputError: none, or an unknown one.
-    """
-    unknown = [kind for kind in save if kind not in WRITERS]
-    if unknown or not save:
-        found = ", ".join(map(repr, unknown)) or "empty"
-        raise InputError(f"save is {found}; expected some of {', '.join(WRITERS)}")
-    return tuple(kind for kind in WRITERS if kind in save)

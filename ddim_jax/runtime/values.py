@@ -1,8 +1,12 @@
-"""Values that a user gives: checks of numbers, of which True is none, although Python says it is 1; lists; counts."""
+"""Values that a user gives: checks of numbers (True is none, although Python says it is 1); lists; counts; options."""
 
 import ast
+import dataclasses
 from collections.abc import Sequence
 from numbers import Integral, Real
+from typing import Any, TypeVar
+
+_Dataclass = TypeVar("_Dataclass")
 
 NAMED_AT_MOST = 10
 """Names that a message lists."""
@@ -54,3 +58,8 @@ def quantity(number: int, one: str, several: str | None = None) -> str:
 def first_names(names: Sequence[object]) -> str:
     """Names with commas between them; of more than ten the first, and dots."""
     return ", ".join(map(str, names[:NAMED_AT_MOST])) + (", ..." if len(names) > NAMED_AT_MOST else "")
+
+
+def taken(kind: type[_Dataclass], given: dict[str, Any]) -> _Dataclass:
+    """The dataclass made of its fields among `given`, which are removed there; the others have their defaults."""
+    return kind(**{field.name: given.pop(field.name) for field in dataclasses.fields(kind) if field.name in given})

@@ -6,7 +6,7 @@ import time
 import numpy as np
 from segmenters import SIZE, config
 
-from ddim_jax.inference import segment_files
+from ddim_jax.inference import Process, segment_files
 from ddim_jax.inference.segmentation import fuse
 from ddim_jax.labels import Labels
 from ddim_jax.preprocessing import prepare
@@ -54,9 +54,7 @@ class RedMasks:
 if __name__ == "__main__":
     source, output, index, count = sys.argv[1:]
     with report_input_errors():
-        summary = segment_files(
-            RedMasks(), source, output, prefetch=2, process_index=int(index), process_count=int(count)
-        )
+        summary = segment_files(RedMasks(), source, output, prefetch=2, process=Process(int(index), int(count)))
     for _, reason in summary.failed:
         print(f"failed: {reason}", file=sys.stderr)
     sys.exit(1 if summary.failed else 0)

@@ -5,7 +5,7 @@ import time
 
 from segmenters import MixesNoise, tiny_segmenter
 
-from ddim_jax.inference import segment_files
+from ddim_jax.inference import Process, segment_files
 
 source, output, index, count, seconds = sys.argv[1:]
 segmenter = tiny_segmenter(MixesNoise())
@@ -18,4 +18,4 @@ def fetch_slowly(started):
 
 
 segmenter.fetch = fetch_slowly
-segment_files(segmenter, source, output, prefetch=2, process_index=int(index), process_count=int(count))
+segment_files(segmenter, source, output, prefetch=2, process=Process(int(index), int(count)))

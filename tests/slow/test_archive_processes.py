@@ -106,7 +106,7 @@ def killed(archive, mixing, single, tmp_path_factory):
         (0, 1, "process 0 of 2 is"),
     ):
         with pytest.raises(InputError, match=message):
-            segment_files(mixing, archive, out, process_index=k, process_count=n)
+            segment_files(mixing, archive, out, process=Process(k, n))
     process.kill()
     process.communicate()
     lines = [json.loads(line) for line in part.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
@@ -123,7 +123,7 @@ def test_the_next_start_does_the_rest(archive, mixing, single, killed, count, tm
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.png") if path.name[0] != "."}
 
     def run():
-        return [segment_files(mixing, archive, out, process_index=k, process_count=count) for k in range(count)]
+        return [segment_files(mixing, archive, out, process=Process(k, count)) for k in range(count)]
 
     summaries = run()
     kept = [name for name in finished if name != "damaged"]  # what failed is tried again

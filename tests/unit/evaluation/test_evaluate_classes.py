@@ -12,7 +12,7 @@ from rich.console import Console
 
 from ddim_jax.data import Example
 from ddim_jax.evaluation import evaluate, summary_table
-from ddim_jax.evaluation.scoring import score_image
+from ddim_jax.evaluation.scoring import Scoring, score_image
 from ddim_jax.labels import Labels
 from ddim_jax.registry import ENSEMBLES, METRICS, register
 from ddim_jax.runtime.errors import ConfigError, DataError
@@ -120,8 +120,9 @@ def test_masks_that_are_ignored_once_they_are_resized_are_refused_before_the_net
 
 
 def test_an_image_without_a_pixel_that_counts_has_no_score():
+    ignored = Example("a", picture(1), np.full((4, 4), 255, np.uint8))
     with pytest.raises(DataError, match="a: no pixel of its true mask counts, so there is nothing to score"):
-        score_image("a", estimates(1, 2, 0, 1)[None], np.full((4, 4), 255, np.uint8), labels=LABELS)
+        score_image(ignored, estimates(1, 2, 0, 1)[None], Scoring(labels=LABELS))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from evaluation_fakes import TOP_HALF, FakeSegmenter, MemorySource, hand_case, p
 
 from ddim_jax.data import Example
 from ddim_jax.evaluation import evaluate
-from ddim_jax.evaluation.scoring import score_image
+from ddim_jax.evaluation.scoring import Scoring, score_image
 from ddim_jax.labels import IGNORED, Labels
 from ddim_jax.metrics import DoubtScale
 
@@ -91,8 +91,9 @@ def test_the_doubt_of_a_mask_does_not_depend_on_what_the_truth_ignores():
     samples = np.array([rows(0.8, 0.8, -0.8, -0.8)], np.float32)
     truth = TOP_HALF * 0
     scale, labels = DoubtScale(2.0, (0.9,), (1.0,)), Labels.create({"lung": 1}, ignore=255)
-    known = score_image("a", samples, truth, labels=labels, doubt_scale=scale)
-    ignored = score_image("a", samples, np.where(TOP_HALF, np.uint8(IGNORED), truth), labels=labels, doubt_scale=scale)
+    scoring = Scoring(labels=labels, doubt_scale=scale)
+    known = score_image(Example("a", picture(1), truth), samples, scoring)
+    ignored = score_image(Example("a", picture(1), np.where(TOP_HALF, np.uint8(IGNORED), truth)), samples, scoring)
     assert ignored.statements[0].area == 0 and ignored.drawn == known.drawn == [True]
     # 7.2 of 8 drawn pixels and .8 of as many others are expected: a doubt of 1.6 / 17, at twice its odds.
     assert ignored.doubt == known.doubt == pytest.approx(3.2 / 18.6, abs=1e-6)

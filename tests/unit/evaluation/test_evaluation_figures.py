@@ -11,7 +11,7 @@ from ddim_jax.data import Example
 from ddim_jax.evaluation import diagrams, pictures, summary_table
 from ddim_jax.evaluation.cases import make_case
 from ddim_jax.evaluation.figures import middle, rank, spread
-from ddim_jax.evaluation.scoring import score_image
+from ddim_jax.evaluation.scoring import Scoring, score_image
 from ddim_jax.evaluation.style import BOTH, PREDICTION, TRUTH, shorten
 from ddim_jax.evaluation.summary import rank_correlation, rules, summarise
 from ddim_jax.labels import Labels
@@ -20,9 +20,11 @@ from ddim_jax.labels import Labels
 def make(name: str, estimates, truth, image=None):
     estimates = np.asarray(estimates, np.float32)
     image = picture(1) if image is None else image
-    return make_case(Example(name, image, truth), estimates, score_image(name, estimates, truth))
+    example = Example(name, image, truth)
+    return make_case(example, estimates, score_image(example, estimates))
 
 
+HALF = Example("one", picture(1), TOP_HALF)
 HALF_RIGHT = [rows(1, 1, -1, -1), rows(1, -0.2, -1, -1)]
 
 
@@ -96,7 +98,7 @@ def test_one_step_is_enough_for_a_figure(drawn):
 
 def test_scores_hold_every_image_and_no_picture(drawn):
     segmenter, source = hand_case()
-    results = [score_image(e.id, segmenter.sample(e.image), e.mask) for e in source.examples]
+    results = [score_image(e, segmenter.sample(e.image)) for e in source.examples]
     about = {"dataset": "memory", "split": "test", "images": 3, "samples": 2, "steps": 1, "step": 8}
     diagrams.draw_scores("scores.png", results, about | summarise(results))
     left, right = drawn[0].axes
@@ -113,7 +115,7 @@ def test_scores_hold_every_image_and_no_picture(drawn):
 def test_scores_of_exclusive_classes_say_that_the_likeliest_is_taken(drawn):
     labels, truth = Labels.create({"lung": 1, "heart": 2}), TOP_HALF
     samples = np.stack([rows(1, 1, -1, -1), rows(-1, -1, 1, 1)], axis=-1)[None]
-    results = [score_image("one", samples.astype(np.float32), truth, labels=labels)]
+    results = [score_image(Example("one", picture(1), truth), samples.astype(np.float32), Scoring(labels=labels))]
     about = {"dataset": "memory", "split": "test", "images": 1, "samples": 1, "steps": 1, "step": 8}
     diagrams.draw_scores("scores.png", results, about | summarise(results, labels=labels))
     assert drawn[0].axes[0].get_yticklabels()[0].get_text() == "mean\n(likeliest)"
@@ -122,7 +124,7 @@ def test_scores_of_exclusive_classes_say_that_the_likeliest_is_taken(drawn):
 def test_calibration_shows_bins_and_the_three_orders(drawn):
     # Dice 0, 2/3 and 1; the second is the most doubtful: 4 * 0.6 pixels expected of 4 drawn.
     estimates = [rows(-1, -1, 1, 1), rows(0.2, -1, -1, -1), rows(1, 1, -1, -1)]
-    results = [score_image("x", np.stack([e]).astype(np.float32), TOP_HALF) for e in estimates]
+    results = [score_image(HALF, np.stack([e]).astype(np.float32)) for e in estimates]
     about = {"dataset": "memory", "split": "test", "images": 3, "samples": 1, "steps": 1, "step": 8, "ensemble": "mean"}
     diagrams.draw_calibration("calibration.png", results, about | summarise(results))
     reliability, shares, rest = (drawn[0].axes[k] for k in (0, 2, 1))
@@ -144,7 +146,7 @@ def test_calibration_shows_bins_and_the_three_orders(drawn):
 
 
 def test_where_all_dice_are_equal_the_figure_says_so(drawn):
-    results = [score_image("one", rows(1, 1, -1, -1)[None], TOP_HALF)]
+    results = [score_image(HALF, rows(1, 1, -1, -1)[None])]
     about = {"dataset": "memory", "split": "test", "images": 1, "samples": 1, "steps": 1, "step": 8, "ensemble": "mean"}
     diagrams.draw_calibration("calibration.png", results, about | summarise(results))
     assert drawn[0].axes[1].get_title("left") == "all Dice are equal: nothing to gain"
@@ -152,7 +154,7 @@ def test_where_all_dice_are_equal_the_figure_says_so(drawn):
 
 def test_cases_are_chosen_by_rank():
     def result(dice_rows):
-        return score_image("x", np.stack([rows(*dice_rows)]), TOP_HALF)
+        return score_image(HALF, np.stack([rows(*dice_rows)]))
 
     # Dice 0, 1, 2/3 and 1 again: the two equal ones stay in order.
     results = [result(r) for r in ((-1, -1, 1, 1), (1, 1, -1, -1), (1, -1, -1, -1), (1, 1, -1, -1))]
@@ -166,7 +168,8 @@ def test_cases_are_chosen_by_rank():
 def test_large_pictures_are_kept_small_and_in_proportion():
     estimates = np.ones((1, 4, 4), np.float32)
     image, truth = np.zeros((600, 1200, 3), np.uint8), np.ones((600, 1200), np.uint8)
-    case = make_case(Example("big", image, truth), estimates, score_image("big", estimates, truth))
+    example = Example("big", image, truth)
+    case = make_case(example, estimates, score_image(example, estimates))
     assert case.image.shape == (256, 512, 3)
     assert case.prediction.shape == case.truth.shape == (600, 1200) and case.prediction.all()
     assert case.dice == 1.0
@@ -177,7 +180,8 @@ def test_maps_of_the_size_of_a_large_picture_are_kept_small_too():
     image, truth = np.zeros((20, 1024, 3), np.uint8), np.zeros((20, 1024), np.uint8)
     estimates = np.full((2, 20, 1024), -1, np.float32)
     estimates[0, :, :512] = 1
-    case = make_case(Example("big", image, truth), estimates, score_image("big", estimates, truth))
+    example = Example("big", image, truth)
+    case = make_case(example, estimates, score_image(example, estimates))
     assert case.samples.shape == (2, 10, 512) and case.prediction.shape == (20, 1024)
     for values, left in (
         (case.samples[0], 1.0),
@@ -199,7 +203,7 @@ def test_a_dollar_in_a_name_begins_no_formula(tmp_path):
 
 
 def test_brackets_in_the_name_of_a_data_set_are_printed():
-    results = [score_image("one", rows(1, 1, -1, -1)[None], TOP_HALF)]
+    results = [score_image(HALF, rows(1, 1, -1, -1)[None])]
     about = {"dataset": "set [red]", "split": "test", "images": 1, "samples": 1, "steps": 1, "ensemble": "mean"}
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(
@@ -229,16 +233,15 @@ def test_rank_correlation_by_hand():
 
 def test_the_grid_says_majority(drawn):
     samples = np.asarray(HALF_RIGHT, np.float32)
-    result = score_image("one", samples, TOP_HALF, "majority")
-    pictures.draw_grid("grid.png", [make_case(Example("one", picture(1), TOP_HALF), samples, result, "majority")])
+    result = score_image(HALF, samples, Scoring("majority"))
+    pictures.draw_grid("grid.png", [make_case(HALF, samples, result, "majority")])
     np.testing.assert_array_equal(shown(drawn[0].axes[4]), rows(1, 0.5, 0, 0))
     assert "majority of 2 samples" in drawn[0].get_supxlabel()
 
 
 def test_the_grid_shows_what_staple_makes_and_says_so(drawn):
-    result = score_image("one", np.asarray(HALF_RIGHT, np.float32), TOP_HALF, "staple")
-    example = Example("one", picture(1), TOP_HALF)
-    case = make_case(example, np.asarray(HALF_RIGHT, np.float32), result, "staple")
+    result = score_image(HALF, np.asarray(HALF_RIGHT, np.float32), Scoring("staple"))
+    case = make_case(HALF, np.asarray(HALF_RIGHT, np.float32), result, "staple")
     pictures.draw_grid("grid.png", [case])
     fused = shown(drawn[0].axes[4])
     np.testing.assert_allclose(fused, ensemble_probability(np.asarray(HALF_RIGHT), PROTOCOLS["mean"], "staple"))

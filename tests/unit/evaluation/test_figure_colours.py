@@ -9,7 +9,7 @@ from ddim_jax.data import Example
 from ddim_jax.evaluation import diagrams, pictures
 from ddim_jax.evaluation.cases import make_case
 from ddim_jax.evaluation.colours import PREDICTION_ALONE
-from ddim_jax.evaluation.scoring import score_image
+from ddim_jax.evaluation.scoring import Scoring, score_image
 from ddim_jax.evaluation.summary import summarise
 from ddim_jax.imageio.class_colours import class_colour
 from ddim_jax.labels import Labels
@@ -23,8 +23,8 @@ def case_of_classes():
     estimates[0, [0, 1, 3], :, 0] = 1
     truth = rows(1, 2, 2, 0).astype(np.uint8)
     truth[3, 3] = 255
-    result = score_image("case", estimates, truth, labels=CLASSES)
-    return make_case(Example("case", picture(1), truth), estimates, result, labels=CLASSES)
+    example = Example("case", picture(1), truth)
+    return make_case(example, estimates, score_image(example, estimates, Scoring(labels=CLASSES)), labels=CLASSES)
 
 
 def test_agreement_of_classes_has_hues_for_the_classes_alone(drawn):
@@ -57,8 +57,8 @@ def colours_of_the_legend(figure):
 def test_no_colour_of_the_legend_has_two_meanings(drawn, count):
     labels = Labels.create({f"class {k}": k for k in range(1, count + 1)} if count > 1 else None)
     estimates = np.full((1, 4, 4, count) if count > 1 else (1, 4, 4), -1, np.float32)
-    result = score_image("case", estimates, EMPTY, labels=labels)
-    case = make_case(Example("case", picture(1), EMPTY), estimates, result, labels=labels)
+    example = Example("case", picture(1), EMPTY)
+    case = make_case(example, estimates, score_image(example, estimates, Scoring(labels=labels)), labels=labels)
     pictures.draw_strip("worst.png", [case], "Lowest")
     found = colours_of_the_legend(drawn[0])
     assert len(set(found.values())) == len(found) == (3 if count == 1 else count + 4)
@@ -71,7 +71,7 @@ def test_no_colour_of_the_legend_has_two_meanings(drawn, count):
 def test_the_calibration_of_classes_has_hues_for_the_classes_alone(drawn):
     labels = Labels.create({f"class {k}": k for k in range(1, 8)})
     estimates = np.full((1, 4, 4, 7), -0.5, np.float32)
-    results = [score_image("one", estimates, EMPTY, labels=labels)]
+    results = [score_image(Example("one", picture(1), EMPTY), estimates, Scoring(labels=labels))]
     about = {"dataset": "memory", "split": "test", "images": 1, "samples": 1, "steps": 1, "step": 8, "ensemble": "mean"}
     diagrams.draw_calibration("calibration.png", results, about | summarise(results, labels=labels))
     reliability, rest = drawn[0].axes[:2]

@@ -11,9 +11,9 @@ from PIL import Image
 from result_files import ALL, contents, records
 from segmenters import SIZE, picture, red_segmenter
 
+from ddim_jax.inference import Process, segment_files
 from ddim_jax.inference import reading as reading_module
 from ddim_jax.inference import results as results_module
-from ddim_jax.inference import segment_files
 from ddim_jax.inference import work as work_module
 from ddim_jax.runtime.errors import DataError
 
@@ -248,7 +248,7 @@ def test_a_picture_keeps_its_name_when_another_of_its_stem_comes(folder, out, st
     """Whichever process it belongs to by then."""
 
     def run():
-        return [segment_files(red_segmenter(), folder, out, process_index=k, process_count=count) for k in range(count)]
+        return [segment_files(red_segmenter(), folder, out, process=Process(k, count)) for k in range(count)]
 
     run()
     started.clear()

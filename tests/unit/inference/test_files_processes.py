@@ -6,7 +6,7 @@ import shutil
 import pytest
 from segmenters import red_segmenter, save_archive
 
-from ddim_jax.inference import segment_files
+from ddim_jax.inference import Process, segment_files
 from ddim_jax.runtime.errors import InputError
 
 COUNT = 30
@@ -21,9 +21,7 @@ def test_the_list_is_written_by_whoever_is_last(archive, tmp_path):
     segmenter = red_segmenter()
     one = segment_files(segmenter, archive, tmp_path / "one", flag_uncertain=0.5)
     counts = [
-        segment_files(
-            segmenter, archive, tmp_path / "out", flag_uncertain=0.5, process_index=k, process_count=3
-        ).flagged
+        segment_files(segmenter, archive, tmp_path / "out", flag_uncertain=0.5, process=Process(k, 3)).flagged
         for k in range(3)
     ]
     assert counts[2] == one.flagged == COUNT // 2 and counts[0] < counts[1] < counts[2]
@@ -35,12 +33,12 @@ def test_the_list_is_written_by_whoever_is_last(archive, tmp_path):
 def test_images_among_the_results_are_refused_with_several_processes(archive, tmp_path):
     shutil.copy(archive / "00.png", tmp_path / "00.png")
     with pytest.raises(InputError, match=r"00.png lies in the output folder; with several processes, use another"):
-        segment_files(red_segmenter(), tmp_path / "00.png", tmp_path, process_index=0, process_count=2)
+        segment_files(red_segmenter(), tmp_path / "00.png", tmp_path, process=Process(0, 2))
     assert segment_files(red_segmenter(), tmp_path / "00.png", tmp_path).done == 1
 
 
-@pytest.mark.parametrize("numbers", [{"process_index": 2, "process_count": 2}, {"process_count": 0}])
+@pytest.mark.parametrize("numbers", [(2, 2), (0, 0)])
 def test_numbers_that_cannot_be_leave_no_trace(archive, tmp_path, numbers):
-    with pytest.raises(InputError, match=r"process_(index|count) is"):
-        segment_files(red_segmenter(), archive, tmp_path / "out", **numbers)
+    with pytest.raises(InputError, match=r"process (index|count) is"):
+        segment_files(red_segmenter(), archive, tmp_path / "out", process=Process(*numbers))
     assert not (tmp_path / "out").exists()

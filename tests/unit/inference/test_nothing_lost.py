@@ -28,10 +28,7 @@ def test_results_stay_where_the_pictures_vanish(folder, out, monkeypatch, stand_
     """After the folder was listed, in a run that would add a kind of result."""
 
     def run(**options):
-        return [
-            segment_files(red_segmenter(), folder, out, process_index=k, process_count=count, **options)
-            for k in range(count)
-        ]
+        return [segment_files(red_segmenter(), folder, out, process=Process(k, count), **options) for k in range(count)]
 
     run()
     before, index = contents(out), records(out)

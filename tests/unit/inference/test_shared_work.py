@@ -4,8 +4,8 @@ import pytest
 from result_files import contents
 from segmenters import red_segmenter
 
+from ddim_jax.inference import Process, segment_files
 from ddim_jax.inference import results as results_module
-from ddim_jax.inference import segment_files
 from ddim_jax.runtime.errors import InputError
 
 NAMES = ["a", "b", "c", "d", "sub/e"]
@@ -18,7 +18,7 @@ def test_processes_that_were_given_different_work_are_refused(folder, out, monke
 
     def run(index, **given):
         given = {"input": folder, **given}
-        return segment_files(red_segmenter(), given.pop("input"), out, process_index=index, process_count=2, **given)
+        return segment_files(red_segmenter(), given.pop("input"), out, process=Process(index, 2), **given)
 
     of_another = {"input": folder / "sub", "save": ("mask", "overlay"), "flag_uncertain": 0.5, "allow_damaged": True}
     different = of_another[other]
@@ -49,23 +49,22 @@ def test_processes_that_find_other_pictures_are_refused(folder, out):
     """A part of the archive was away while one of them looked: nobody would do what is its share alone."""
     away = folder.parent / "away"
     (folder / "sub").rename(away)
-    segment_files(red_segmenter(), folder, out, process_index=0, process_count=2)
+    segment_files(red_segmenter(), folder, out, process=Process(0, 2))
     away.rename(folder / "sub")
     with pytest.raises(InputError, match=r"list of images is .*a\.png and \d more .* here, and .* for process 0 of 2"):
-        segment_files(red_segmenter(), folder, out, process_index=1, process_count=2)
+        segment_files(red_segmenter(), folder, out, process=Process(1, 2))
     for index in (0, 1):
-        segment_files(red_segmenter(), folder, out, process_index=index, process_count=2)
+        segment_files(red_segmenter(), folder, out, process=Process(index, 2))
     assert set(contents(out)) == {f"{name}_mask.png" for name in NAMES}
 
 
 def test_many_files_are_one_line_and_a_damaged_record_begins_anew(folder, out):
     files = sorted(folder.rglob("*.png"))
-    several = {"process_count": 2}
-    segment_files(red_segmenter(), files, out, process_index=0, **several)
+    segment_files(red_segmenter(), files, out, process=Process(0, 2))
     with pytest.raises(
         InputError, match=r"input is /.*a\.png and 3 more \(SHA-256 \w{16}\) here, and /.*a\.png and 4 more"
     ):
-        segment_files(red_segmenter(), files[:4], out, process_index=1, **several)
+        segment_files(red_segmenter(), files[:4], out, process=Process(1, 2))
     (out / ".processes.json").write_text('{"count": 2')
-    segment_files(red_segmenter(), files, out, process_index=1, **several)
+    segment_files(red_segmenter(), files, out, process=Process(1, 2))
     assert len(contents(out)) == 5

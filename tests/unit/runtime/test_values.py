@@ -1,11 +1,12 @@
 """Values that count as a number, and numbers as they are told."""
 
+import dataclasses
 from fractions import Fraction
 
 import numpy as np
 import pytest
 
-from ddim_jax.runtime.values import check_names, is_number, is_whole, quantity
+from ddim_jax.runtime.values import check_names, is_number, is_whole, quantity, taken
 
 
 @pytest.mark.parametrize(
@@ -32,3 +33,13 @@ def test_a_name_that_is_twice_in_a_table_is_refused():
         check_names(' {"lung": 1, "heart": 3, "lung": 2}')
     for text in ('{"lung": [1, 2], "heart": 3}', "7", "[1, 1]", "lung", "{lung: 1, lung: 2", "", "{**a}", "\0"):
         check_names(text)
+
+
+def test_fields_of_options_are_taken_from_what_was_given():
+    @dataclasses.dataclass(frozen=True)
+    class Options:
+        near: int = 1
+        far: int = 2
+
+    given = {"far": 5, "other": 7}
+    assert taken(Options, given) == Options(1, 5) and given == {"other": 7}
