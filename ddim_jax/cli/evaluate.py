@@ -35,7 +35,8 @@ def parse_arguments(about: str | None) -> argparse.Namespace:
     parser.add_argument(
         "--split",
         choices=("train", "val", "test", "all"),
-        help="default: test, or all of a --data-root without splits.csv that is not the folder of the training",
+        help="default: test, or all of a --data-root that is not divided (splits.csv, or folders called train, val and "
+        "test) and not the folder of the training",
     )
     parser.add_argument("--output", metavar="DIR", help="default: RUN/evaluation/<split>")
     parser.add_argument(

@@ -101,10 +101,16 @@ def run(options: argparse.Namespace) -> int:
 def _pictures(
     paths: list[str], network: LoadedNetwork, sampling: SamplingOptions, batch: int | None
 ) -> Iterable[np.ndarray]:
-    """The images to check with; those of files are read one by one."""
+    """The images to check with; those of files are read one by one.
+
+    Raises:
+      InputError: a file cannot be read; each is tried at once, for the conversion may take long.
+    """
     if paths:
         reading = ReadOptions(sampling.window, sampling.invert)
         files = [file for path in paths for file in list_images(local_path(path, "input"))]
+        for file in files:
+            read_image(file, reading)
         return (read_image(file, reading) for file in files)
     size = int(network.config["data"]["image_size"])
     count = _PHANTOMS

@@ -50,7 +50,10 @@ def divide(options: DataOptions, ids: Sequence[str], groups: Mapping[str, str] |
     table = SplitTable(split_of_folders(root, ids), {}) if path is None else fitted(path, read_split(path), ids)
     if path is not None and not table.split and not options.folds:
         column = "fold" if table.fold else "group"
-        raise DataError(f"{path}: has a column {column} and no column split, which only data.folds can do without.")
+        raise DataError(
+            f"{path}: has a column {column} and no column split, which only data.folds can do without. Add it, with "
+            "train, val or test in each line; of a folder that is only evaluated, with test in each."
+        )
     if table.passed_over:
         say_once(logging.warning, f"{path}: the columns {', '.join(table.passed_over)} are not read")
     if path is None or table.is_drawn:

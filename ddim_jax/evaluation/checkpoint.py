@@ -14,6 +14,7 @@ from ddim_jax.data.discovery import images_and_masks, listed
 from ddim_jax.data.facts import image_digest
 from ddim_jax.data.options import NoFolder
 from ddim_jax.data.pixels import read_trained_on
+from ddim_jax.data.split_files import called_after
 from ddim_jax.evaluation.calibrating import refuse_several
 from ddim_jax.evaluation.plan import choose_images
 from ddim_jax.evaluation.run import evaluate
@@ -196,7 +197,8 @@ def _elsewhere(segmenter: Segmenter, root: Path, split: str | None, data: Mappin
     """The data set at `root`, and the split of it that is scored; nothing is written there.
 
     It is a folder of images/ and masks/ unless it is the published set that was trained on, unpacked elsewhere. A
-    folder without a table is scored whole, unless it is the one that was trained on, moved: then it has its split.
+    folder without a table and without folders called after splits is scored whole, unless it is the one that was
+    trained on, moved: then it has its split.
     """
     about = configured(data) | {"root": root}
     if root.is_file():
@@ -222,10 +224,15 @@ def _elsewhere(segmenter: Segmenter, root: Path, split: str | None, data: Mappin
                 f"{len(source.division.split)} images; --split all scores all"
             )
         return source, part
+    whole = load_dataset(split="all", **about)
+    named = set(called_after(whole.ids).values())
+    if len(named) > 1 and (split is not None or ("test" in named and "" not in named)):
+        part = split or "test"
+        return load_dataset(split=part, **about), part
     if split is not None:
         raise InputError(f"{root} has no splits.csv, so there is no split {split}; without --split it is scored whole")
     logging.warning("%s has no splits.csv: all of its pairs are scored", root)
-    return load_dataset(split="all", **about), "all"
+    return whole, "all"
 
 
 def _same_as_training(segmenter: Segmenter, about: Mapping[str, Any]) -> str:

@@ -107,7 +107,7 @@ def _caption(metrics: dict[str, Any]) -> str:
         text += f"\nthe truth is the consensus of {metrics['hypotheses']['annotators']} annotators"
         if consensus := metrics["hypotheses"].get("consensus"):  # earlier files do not say it
             text += f": {consensus}"
-    return text + _lost(metrics) + (f"\n{escape(metrics['note'])}" if metrics.get("note") else "")
+    return text + _empty(metrics) + _lost(metrics) + (f"\n{escape(metrics['note'])}" if metrics.get("note") else "")
 
 
 def _rows(protocols: Sequence[dict[str, Any]], volumes: int | None) -> Iterator[tuple[str, list[str]]]:
@@ -154,6 +154,19 @@ def samples_in_words(metrics: dict[str, Any]) -> str:
     """The samples of an image, from what `metrics.json` holds: "8 samples", of two checkpoints "2 x 8 samples"."""
     fused = metrics.get("checkpoints", 1)  # earlier files do not say it
     return (f"{fused} x " if fused > 1 else "") + quantity(metrics["samples"], "sample")
+
+
+def _empty(metrics: dict[str, Any]) -> str:
+    """A line on true masks that are empty, by the first column of the table; "" where none is."""
+    found = metrics["protocols"][metrics.get("protocol", "mean")]
+    empty, both = found.get("empty_truths", 0), found.get("both_empty", 0)
+    if not empty:
+        return ""
+    whose = " of an image and a class" if found.get("classes") else ""
+    return (
+        f"\n{quantity(empty, f'true mask{whose} is', f'true masks{whose} are')} empty: {both} predicted empty, Dice 1; "
+        f"{empty - both} not, Dice 0"
+    )
 
 
 def _lost(metrics: dict[str, Any]) -> str:

@@ -34,8 +34,10 @@ def mask_of_picture(picture: Image.Image, labels: Labels = Labels(), *, lossy: b
 
     * Booleans, grey of any depth and palettes or RGB made of greys go by brightness. Palettes and RGB with colours must
       be exactly two of them, one black (the background).
-    * With an alpha channel that varies over an image of one colour, alpha is the mask; else the image is laid over
-      black. An image that is transparent everywhere is refused.
+    * With an alpha channel, or a colour that is marked transparent, that varies over an image of one colour or over
+      black alone, alpha is the mask; else the image is laid over black. Black that is marked transparent everywhere is
+      an empty mask. Refused are other images that are transparent everywhere, and those that show dark and bright parts
+      and whose transparent pixels have a colour: either may be the background.
     * A palette that has one colour for two of the indices is a label map: its colours do not tell these apart.
     * Negative values are refused.
     * A constant mask is empty where it is 0 and full elsewhere (in a JPEG: elsewhere from 32 on).
@@ -62,9 +64,9 @@ def mask_of_picture(picture: Image.Image, labels: Labels = Labels(), *, lossy: b
       DataError: more than two levels, colours that do not say which is the background, NaN, or a value that `labels`
         does not have.
     """
-    if picture.mode in ("P", "PA"):
+    if picture.mode == "P" or (picture.mode == "PA" and labels.by_value):
         return _mask_of_palette(picture, labels, name)
-    if picture.mode == "1" and not labels.by_value:
+    if picture.mode == "1" and not labels.by_value and "transparency" not in picture.info:
         return np.asarray(picture).astype(np.uint8)
     values = _levels_image(picture, labels, lossy=lossy, name=name)
     if values.dtype == bool:  # a colour on black, which is noted as that and has no level
@@ -153,10 +155,17 @@ def _mask_of_palette(picture: Image.Image, labels: Labels, name: str) -> np.ndar
     indices = np.asarray(picture if picture.mode == "P" else picture.getchannel(0)).astype(np.uint8)
     if labels.by_value:
         return mask_of_numbers(indices, labels, name=name)
-    palette = np.asarray(picture.convert("RGB"))
     counts = value_counts(indices)
-    if len(counts) <= MOST_LABELS and _share_a_colour(picture, set(counts) if len(counts) > 1 else {0, *counts}):
+    table = _palette_of(picture)
+    used = table[list(counts)]
+    colours = table[:, :3].copy()
+    if used.any():
+        colours[list(counts)] = _seen(used, name)
+    alike = set(counts) if len(counts) > 1 else {0, *counts}
+    if len(counts) <= MOST_LABELS and len({tuple(colours[index]) for index in alike}) < len(alike):
         raise LabelMapError(name, counts)  # colours tell nothing of two indices that look alike
+    _check_background(used, name)
+    palette = colours[indices]
     if _is_grey(palette, 0):
         if label_counts(palette[..., 0]):
             raise LabelMapError(name, counts)  # with the indices, which data.labels goes by
@@ -176,11 +185,13 @@ def _mask_of_palette(picture: Image.Image, labels: Labels, name: str) -> np.ndar
     return (~black).astype(np.uint8)
 
 
-def _share_a_colour(picture: Image.Image, indices: set[int]) -> bool:
+def _palette_of(picture: Image.Image) -> np.ndarray:
+    """Its colours with alpha, uint8 [256, 4]; black where it ends early."""
     every = Image.frombytes("P", (256, 1), bytes(range(256)))
     every.putpalette(picture.getpalette("RGB"))
-    colours = np.asarray(every.convert("RGB"))[0]  # black where a palette ends early
-    return len({tuple(colours[index]) for index in indices}) < len(indices)
+    if "transparency" in picture.info:
+        every.info["transparency"] = picture.info["transparency"]
+    return np.array(every.convert("RGBA"))[0]
 
 
 def _note_palette(indices: np.ndarray, palette: np.ndarray, name: str) -> None:
@@ -195,12 +206,15 @@ def _note_palette(indices: np.ndarray, palette: np.ndarray, name: str) -> None:
 def _levels_image(picture: Image.Image, labels: Labels, *, lossy: bool, name: str) -> np.ndarray:
     """One number a pixel, [H, W], so that the foreground is the larger one: uint8 where the file has no more, else
     float64; booleans of a colour on black."""
-    if picture.mode in ("LA", "RGBa", "RGBA"):
+    is_clear = "transparency" in picture.info and not labels.by_value and np.asarray(picture).any()
+    if picture.mode in ("LA", "PA", "RGBa", "RGBA") or (is_clear and picture.mode in ("1", "L", "RGB")):
         return _without_alpha(np.asarray(picture.convert("RGBA")), labels, name)
     if picture.mode in ("1", "L"):
         return np.asarray(picture).astype(np.uint8)
     if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
         values = np.asarray(picture).astype(np.float64)
+        if is_clear:
+            raise DataError(f"{name}: has a transparent value among 16 bits, expected none; save it without alpha.")
         if not np.isfinite(values).all():
             raise DataError(f"{name}: holds NaN or infinite values; save the mask as 0 and 255.")
         return values
@@ -217,21 +231,44 @@ def over_black(rgba: np.ndarray) -> np.ndarray:
 
 def _without_alpha(rgba: np.ndarray, labels: Labels, name: str) -> np.ndarray:
     colours, alpha = rgba[..., :3], rgba[..., 3]
+    if alpha.any() and alpha.min() < alpha.max() and (colours == colours[0, 0]).all():
+        return alpha
+    if not labels.by_value:
+        _check_background(rgba, name)
+    elif alpha.min() < alpha.max() and (partly := int(np.count_nonzero((alpha > 0) & (alpha < 255)))):
+        raise DataError(
+            f"{name}: {quantity(partly, 'pixel is', 'pixels are')} transparent in part, and data.labels and "
+            "data.ignore go by exact values; save the mask without alpha."
+        )
+    return _from_colours(_seen(rgba, name, by_value=labels.by_value), labels, tolerance=2, name=name)
+
+
+def _seen(rgba: np.ndarray, name: str, by_value: bool = False) -> np.ndarray:
+    """The colours of pixels, or of a palette, uint8 [..., 4], laid over black: uint8 [..., 3].
+
+    Where all that can be seen is black, alpha as a grey takes its place, unless values count.
+    """
+    alpha = rgba[..., 3]
     if not alpha.any():
         raise DataError(
             f"{name}: every pixel is transparent (alpha is 0), so nothing says if its colours are a mask; expected one "
             "that can be seen. Save it without alpha."
         )
     if alpha.min() == alpha.max():
-        return _from_colours(colours, labels, tolerance=2, name=name)
-    if (colours == colours[0, 0]).all():
-        return alpha
-    if labels.by_value and (partly := int(np.count_nonzero((alpha > 0) & (alpha < 255)))):
+        return rgba[..., :3]
+    if not by_value and not rgba[alpha > 0, :3].any():
+        return np.repeat(alpha[..., None], 3, axis=-1)
+    return over_black(rgba)
+
+
+def _check_background(rgba: np.ndarray, name: str) -> None:
+    """Refuses pixels, or the colours of a palette, of which the bright ones may be foreground or an edge."""
+    seen, hidden = rgba[rgba[..., 3] > 0, :3].max(axis=-1), rgba[rgba[..., 3] == 0, :3]
+    if seen.size and hidden.any() and 2 * int(seen.min()) < int(seen.max()):
         raise DataError(
-            f"{name}: {quantity(partly, 'pixel is', 'pixels are')} transparent in part, and data.labels and "
-            "data.ignore go by exact values; save the mask without alpha."
+            f"{name}: its transparent pixels have a colour, up to {hidden.max()}, and those that can be seen go from "
+            f"{seen.min()} to {seen.max()}, so nothing says which of these are background; save the mask without alpha."
         )
-    return _from_colours(over_black(rgba), labels, tolerance=2, name=name)
 
 
 def _from_colours(rgb: np.ndarray, labels: Labels, *, tolerance: int, name: str) -> np.ndarray:

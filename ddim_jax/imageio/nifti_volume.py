@@ -1,9 +1,10 @@
 """The volume of a NIfTI file as slices that are turned upright, shown as images or read as masks."""
 
 import copy
+import functools
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from ddim_jax.imageio.nifti_header import (
     unpacked,
     upright_axes,
 )
-from ddim_jax.imageio.soft_masks import soft_range
+from ddim_jax.imageio.soft_masks import mask_scaling, soft_notes, soft_range
 from ddim_jax.imageio.stacks import MAX_VOXELS, Stack
 from ddim_jax.labels import Labels
 from ddim_jax.runtime.errors import DataError
@@ -178,7 +179,7 @@ class NiftiStack(Stack):
         """
         path = self.files[0]
         with errors_naming(path, "NIfTI"):
-            values = None if volume.dtype.names else self._scaled(volume[index])
+            values = None if volume.dtype.names else self._mask_numbers(volume[index])
             if values is None or not np.isfinite(values).all():
                 raise DataError(f"{path}: is no mask, it holds colours, NaN or infinite values.")
             return mask_of_numbers(values, labels, name=str(path), soft=self._soft_range(volume, labels))
@@ -186,7 +187,12 @@ class NiftiStack(Stack):
     def mask_notes(self, volume: np.ndarray, index: int, labels: Labels) -> tuple[str, ...]:
         """Says how many values of slice `index` are cut as soft; errors as `decoded`, whose arguments it has."""
         soft = self._soft_range(volume, labels)
-        return () if soft is None else self._soft_notes(volume[index : index + 1], soft)
+        return () if soft is None else soft_notes([self._mask_numbers(volume[index])], soft)
+
+    @functools.cached_property
+    def _mask_numbers(self) -> Callable[[np.ndarray], np.ndarray]:
+        """The map from stored values to the numbers of a mask."""
+        return mask_scaling(self._upright_values(), self._scaled, self._header.get_slope_inter()[0] or 1)
 
     def _soft_range(self, volume: np.ndarray, labels: Labels) -> SoftRange | None:
         """See `ddim_jax.imageio.soft_masks`; what is found of a volume is logged, as notes on images are."""
@@ -195,17 +201,11 @@ class NiftiStack(Stack):
         path = self.files[0]
         with self._soft_lock:
             if self._soft is None:  # the same in whatever order the values are
-                soft = soft_range(lambda: map(self._scaled, volume), str(path))
+                soft = soft_range(lambda: map(self._mask_numbers, volume), str(path))
                 self._soft = (soft,)
                 if soft is not None:
-                    log_notes(path, self._soft_notes(volume, soft))
+                    log_notes(path, soft_notes(map(self._mask_numbers, volume), soft))
             return self._soft[0]
-
-    def _soft_notes(self, slices: np.ndarray, soft: SoftRange) -> tuple[str, ...]:
-        inside = (((part > soft.low) & (part < soft.high)) for part in map(self._scaled, slices))
-        between, cut = sum(map(np.count_nonzero, inside)), (soft.low + soft.high) / 2
-        told = f"soft mask ({quantity(between, 'value')} between {soft.low:g} and {soft.high:g}, cut at {cut:g})"
-        return (told,) if between else ()
 
     def as_stored(self, slices: np.ndarray) -> np.ndarray:
         """Slices [n, H, W] as the file has its values."""

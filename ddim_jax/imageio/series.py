@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 _SAMPLED = 8  # slices whose values decide on black and white where no file says so
+_ROUNDED = 0.1001  # millimetres between a place and the line through two others, all with one decimal
 _MAX_SLICES = 2**17  # of one pixel, say: a header can speak of billions, and each is an object
 
 
@@ -53,7 +54,8 @@ class Slice(NamedTuple):
 class DicomStack(Stack):
     """See `ddim_jax.imageio.stacks.Stack`; `slices` has the header of each.
 
-    Files are sorted by their position along the normal of the slices, frames stay in the order of their file. Where the
+    Files are sorted by their position along the normal of the slices, frames stay in the order of their file
+    (`spatial_order`). Where the
     windows of the slices differ, all are shown with that of the middle one, so that they can be compared.
     """
 
@@ -82,6 +84,9 @@ class DicomStack(Stack):
         if self.count > 1:
             self._share_window()
         with errors_naming(files[0]):
+            is_told = any(remark.startswith("slices missing") for remark in self.remarks)
+            if self.lies_in_space and not is_told and (uneven := _uneven_distances(self)):
+                self.remarks.append(f"slices at uneven distances ({uneven}; no volume)")
             self.remarks += length_remarks(headers[0])
 
     def read(self, index: int) -> np.ndarray:
@@ -207,8 +212,49 @@ class DicomStack(Stack):
         return self._limits
 
 
+def spatial_order(stack: DicomStack) -> np.ndarray:
+    """Numbers of the slices along the normal, int [count], from the end that the first is nearer to: frames of a file
+    may be stored in another order, as those of an interleaved acquisition.
+
+    All slices have to have a place and an orientation.
+    """
+    along = _places(stack) @ _normal(stack)
+    order = np.argsort(along, kind="stable")
+    return order if along[0] - along.min() <= along.max() - along[0] else order[::-1]
+
+
+def _places(stack: DicomStack) -> np.ndarray:
+    return np.array([position(part.header, part.frame) for part in stack.slices])
+
+
+def _normal(stack: DicomStack) -> np.ndarray:
+    directions = orientation(stack.slices[0].header, stack.slices[0].frame)
+    return np.cross(directions[:3], directions[3:])
+
+
+def _uneven_distances(stack: DicomStack) -> str | None:
+    """The distances of slices that have places, where they are uneven; None where they are even or nothing says.
+
+    They are even where each place is off the equal parts of the line from first to last by no more than 1% of the mean
+    distance, or than what one decimal rounds off.
+    """
+    if stack.count == 1 or orientation(stack.slices[0].header, stack.slices[0].frame) is None:
+        return None
+    places = _places(stack)[spatial_order(stack)]
+    apart = np.abs(np.diff(places, axis=0) @ _normal(stack))
+    line = places[0] + np.linspace(0, 1, stack.count)[:, None] * (places[-1] - places[0])
+    off, step = np.linalg.norm(places - line, axis=1).max(), apart.mean()
+    if apart.min() < SAME_PLACE:
+        return "some in one plane"
+    if off <= max(0.01 * step, min(_ROUNDED, 0.2 * step)):
+        return None
+    return f"{apart.min():.4g} to {apart.max():.4g} mm, up to {off:.2g} mm off even ones"
+
+
 def affine(stack: DicomStack) -> np.ndarray:
     """The map from (column, row, slice) to millimetres towards right, front and head, float64 [4, 4], as NIfTI has it.
+
+    Slices are in the order of `spatial_order`.
 
     Raises:
       DataError: a slice has no place, they share it or lie at uneven distances, or differ in orientation or spacing.
@@ -236,17 +282,16 @@ def affine(stack: DicomStack) -> np.ndarray:
                     "one affine for all. Save masks as PNG or DICOM-SEG."
                 )
         rows, columns = directions[:3], directions[3:]
-        steps = np.diff(np.array(places), axis=0)
-        if len(steps):
-            step = steps.mean(axis=0)
-            apart = abs(step @ np.cross(rows, columns))
-            if apart < SAME_PLACE or np.abs(steps - step).max() > 0.01 * np.linalg.norm(step):
+        if stack.count > 1:
+            ordered = np.array(places)[spatial_order(stack)]
+            if uneven := _uneven_distances(stack):
                 raise DataError(
-                    f"{path}: the slices lie at uneven distances, or all at one place; NIfTI has one affine for all. "
-                    "Save masks as PNG or DICOM-SEG."
+                    f"{path}: the slices lie at uneven distances ({uneven}); NIfTI has one affine for all. Save masks "
+                    "as PNG or DICOM-SEG."
                 )
+            origin, step = ordered[0], (ordered[-1] - ordered[0]) / (stack.count - 1)
         else:
-            step = np.cross(rows, columns) * (slice_thickness(header, frame) or 1.0)
+            origin, step = places[0], np.cross(rows, columns) * (slice_thickness(header, frame) or 1.0)
         found = np.eye(4)
-        found[:3] = np.stack([rows * spacing[1], columns * spacing[0], step, places[0]], axis=1)
+        found[:3] = np.stack([rows * spacing[1], columns * spacing[0], step, origin], axis=1)
         return np.diag([-1.0, -1.0, 1.0, 1.0]) @ found

@@ -7,12 +7,36 @@ import numpy as np
 from ddim_jax.imageio.label_maps import MOST_LABELS, are_labels
 from ddim_jax.imageio.levels import LARGEST_LABEL, SoftRange, flat_places
 from ddim_jax.runtime.errors import DataError
+from ddim_jax.runtime.values import quantity
 
 _SCALES = (1, 255, 1023, 4095, 16383, 65535)
 """The largest values of masks as programs write them."""
 _NEAR = 0.75  # of its scale, from where half of the range is about half of the scale
 _TOP = 0.9  # of the range, from where values are the upper level or its edge
 _INSIDE = 9  # pixels
+
+
+def mask_scaling(
+    stored: np.ndarray, scaled: Callable[[np.ndarray], np.ndarray], slope: float
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Returns `scaled`, or its whole numbers where these are labels that were spread over all values of an integer.
+
+    nibabel does so with labels of floating point that are saved with the header of an image of integers: with a slope
+    of 13 / 65535, the labels 0, 1 and 13 come back as 0, .99997 and 13. Values are labels where there are few of them,
+    each lies within half a step of a whole number of its own; soft edges do not.
+
+    Args:
+      stored: the values of the mask, any shape.
+      scaled: maps them to their numbers.
+      slope: the step between two of these.
+    """
+    step = abs(slope)  # from 1 on, neighbouring labels have become one value
+    if stored.dtype.kind not in "iu" or step >= 1 or (few := _few_values(stored)) is None:
+        return scaled
+    values = scaled(np.array(few, stored.dtype))
+    whole = np.rint(values)
+    near = np.abs(values - whole).max() <= step / 2 + 1e-6 * np.abs(values).max()
+    return (lambda part: np.rint(scaled(part))) if near and len(set(whole.tolist())) == len(few) else scaled
 
 
 def soft_range(slices: Callable[[], Iterator[np.ndarray]], name: str) -> SoftRange | None:
@@ -49,6 +73,14 @@ def soft_range(slices: Callable[[], Iterator[np.ndarray]], name: str) -> SoftRan
             f"structure on a scale up to {scale}; expected two levels. Save the mask as 0 and 255."
         )
     return SoftRange(low, high, True)
+
+
+def soft_notes(slices: Iterable[np.ndarray], soft: SoftRange) -> tuple[str, ...]:
+    """Says how many values of the slices of a mask are cut inside of its range; () for none."""
+    between = sum(np.count_nonzero((part > soft.low) & (part < soft.high)) for part in slices)
+    cut = (soft.low + soft.high) / 2
+    told = f"soft mask ({quantity(between, 'value')} between {soft.low:g} and {soft.high:g}, cut at {cut:g})"
+    return (told,) if between else ()
 
 
 def _few_values(slices: Iterable[np.ndarray]) -> list[float] | None:

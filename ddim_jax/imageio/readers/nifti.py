@@ -15,7 +15,7 @@ import numpy as np
 
 from ddim_jax.imageio.images import Picture, ReadOptions
 from ddim_jax.imageio.nifti_volume import NiftiStack
-from ddim_jax.imageio.series import DicomStack, affine
+from ddim_jax.imageio.series import DicomStack, affine, spatial_order
 from ddim_jax.imageio.stacks import file_facts, file_state
 from ddim_jax.labels import Labels
 from ddim_jax.registry import READERS
@@ -116,7 +116,9 @@ def _on_grid(mask: NiftiStack, picture: NiftiStack | DicomStack) -> np.ndarray:
             places = (_in_space(mask.affine, own), _in_space(to_space, corners))
             apart.append(float(np.abs(places[0] - places[1]).max()))
             if apart[-1] <= most:
-                return mask.stored().transpose(order)[tuple(slice(None, None, -1 if flip else 1) for flip in flips)]
+                laid = mask.stored().transpose(order)[tuple(slice(None, None, -1 if flip else 1) for flip in flips)]
+                back = np.argsort(spatial_order(picture)) if isinstance(picture, DicomStack) else np.arange(grid[2])
+                return laid if (np.diff(back) == 1).all() else laid[..., back]
     one, other = mask.files[0], picture.files[0]
     if not apart:
         sides = [f"{quantity(part.count, 'slice')} of {part.shape[1]} x {part.shape[0]}" for part in (mask, picture)]

@@ -196,10 +196,11 @@ def _decode_mask(path: str | os.PathLike) -> tuple[Image.Image, bool]:
     """The one image of a file, decoded and upright, and whether it came from a JPEG."""
     with _errors_naming(path), _opened(path, allow_damaged=None) as (file, picture, _):
         lossy, (width, height) = picture.format in _JPEG_FORMATS, picture.size
-        if width * height > _MASK_PIXELS and picture.mode not in _MASK_MODES:
+        is_clear = "transparency" in picture.info and picture.mode != "P"
+        if width * height > _MASK_PIXELS and (is_clear or picture.mode not in _MASK_MODES):
             raise DataError(
-                f"{path}: a mask of {width} x {height} pixels of kind {picture.mode!r}, expected 8-bit grey where "
-                f"there are more than {_MASK_PIXELS}; save it so."
+                f"{path}: a mask of {width} x {height} pixels of kind {picture.mode!r}, expected 8-bit grey "
+                f"without alpha where there are more than {_MASK_PIXELS}; save it so."
             )
         if _is_deep_white_0(picture):
             # Pillow turns 8 bits round and leaves 16 as they are; how many of them are used, the file does not say.

@@ -4,7 +4,7 @@ import numpy as np
 
 from ddim_jax.imageio.clinic import errors_naming, library
 from ddim_jax.imageio.dicom_results import NOT_CLINICAL
-from ddim_jax.imageio.series import DicomStack, affine
+from ddim_jax.imageio.series import DicomStack, affine, spatial_order
 from ddim_jax.imageio.stacks import refuse_sources_without
 from ddim_jax.registry import WRITERS
 
@@ -63,8 +63,9 @@ def save(path, slices, stack, context):
     with errors_naming(stack.files[0]):
         if isinstance(stack, DicomStack):
             # [column, row, slice], as converters from DICOM have it.
-            values = [part.transpose(2, 1, 0) for part in parts]
-            image = nibabel.Nifti1Image(_joined(values), found := affine(stack))
+            found, order = affine(stack), spatial_order(stack)
+            values = [part[order].transpose(2, 1, 0) for part in parts]
+            image = nibabel.Nifti1Image(_joined(values), found)
             # Code 1: the scanner's coordinates. The qform, all that some programs read, has no shear (a tilted gantry).
             image.set_sform(found, code=1)
             image.set_qform(found, code=1)

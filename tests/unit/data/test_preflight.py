@@ -197,7 +197,7 @@ def test_masks_that_are_most_of_every_image_are_told_of(tmp_path):
         ("stem,split\n0,train\n1,train\n2,test\n", {}, r"no pair belongs to the split val \(by splits\.csv\); give"),
         ("stem,split,seed\n0,train,7\n1,val,7\n2,test,7\n", {}, "was drawn by seed 7, and data.split_seed is 0"),
         ("stem,split,seed\n0,train,7\n1,val,7\n2,test,7\n", {"seed": 7}, ""),
-        ("stem,fold\n0,0\n1,1\n2,2\n", {}, "which only data.folds can do without"),
+        ("stem,fold\n0,0\n1,1\n2,2\n", {}, "which only data.folds can do without. Add it, with train, val or test in"),
         ("stem,fold\n0,0\n1,1\n2,2\n", {"folds": 3, "fold": 2}, ""),
     ],
 )

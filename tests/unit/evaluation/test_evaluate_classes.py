@@ -67,6 +67,8 @@ def test_empty_masks_are_counted_for_each_class_by_hand(tmp_path):
     assert [mean["classes"]["heart"][name] for name in names] == [2, 3, 2, 1]
     assert [mean[name] for name in names] == [5, 4, 3, 3]  # of six pairs of an image and a class
     assert metrics["empty_truths"] == 1 and "pairs of an image and a class" in metrics["rules"]["empty"]
+    told = "4 true masks of an image and a class are empty: 3 predicted empty, Dice 1; 1 not, Dice 0"
+    assert told in summary_table(metrics | {"protocol": "mean"}).caption.splitlines()
 
 
 def test_calibration_is_of_all_classes_and_of_each(scored):

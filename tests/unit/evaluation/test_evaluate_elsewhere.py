@@ -66,6 +66,45 @@ def test_a_folder_without_a_table_is_scored_whole_and_nothing_is_written(scored,
     assert scored(data, data_root=root, split="all")[:2] == (ALL, "all")
 
 
+def divided(root, **parts):
+    """Moves the images of `make_folder` with these numbers below folders of these names."""
+    for kind in ("images", "masks"):
+        for part, numbers in parts.items():
+            (root / kind / part).mkdir()
+            for number in numbers:
+                (root / kind / f"{number:02d}.png").rename(root / kind / part / f"{number:02d}.png")
+    return root
+
+
+def test_folders_called_after_splits_are_the_split(scored, tmp_path):
+    data = {"name": "folder", "root": "/nowhere"}
+    root = divided(make_folder(tmp_path / "a"), train=range(7), Val=(7, 8), testing=range(9, 12))
+    ids = tuple(f"testing/{number:02d}" for number in (9, 10, 11))
+    assert scored(data, data_root=root, split="test") == (ids, "test", "run/evaluation/a_test")
+    assert scored(data, data_root=root)[:2] == (ids, "test")
+    assert scored(data, data_root=root, split="val")[0] == ("Val/07", "Val/08")
+    assert len(scored(data, data_root=root, split="all")[0]) == 12
+    assert sorted(os.listdir(root)) == ["images", "masks"] and not (tmp_path / "cache").exists()
+    in_part = divided(make_folder(tmp_path / "b"), test=range(3))
+    assert len(scored(data, data_root=in_part)[0]) == 12  # as the others are in no split
+    with pytest.raises(DataError, match="images/test is called after a split, and other images are in no such folder"):
+        scored(data, data_root=in_part, split="test")
+    without = divided(make_folder(tmp_path / "c"), train=range(6), val=range(6, 12))
+    assert scored(data, data_root=without)[1] == "all"
+    one = divided(make_folder(tmp_path / "d"), test=range(12))
+    assert scored(data, data_root=one)[1] == "all"
+    with pytest.raises(InputError, match=r"d has no splits\.csv, so there is no split test"):
+        scored(data, data_root=one, split="test")
+
+
+def test_a_table_of_groups_alone_is_refused_with_what_to_do(scored, tmp_path):
+    root = make_folder(tmp_path / "hospital")
+    (root / "splits.csv").write_text("stem,group\n" + "".join(f"{i},p{int(i) // 2}\n" for i in ALL))
+    told = r"splits\.csv: has a column group and no column split, .* that is only evaluated, with test in each"
+    with pytest.raises(DataError, match=told):
+        scored({"name": "folder", "root": "/nowhere"}, data_root=root)
+
+
 def test_a_folder_that_is_named_relative_to_where_training_began_is_told(monkeypatch, tmp_path):
     made = {"train_ids_sha256": "ab", "trained_in": "/home/ada"}
     run = SimpleNamespace(checkpoint="runs/a/checkpoints/8", checkpoints=("a",), others=(), training_data=made)

@@ -63,6 +63,17 @@ def test_pooled_counts_and_empty_masks_done_by_hand(hand_run):
     assert metrics["uncertainty"]["rank_correlation_with_dice"] is None
 
 
+@pytest.mark.parametrize(
+    ("own", "told"),
+    [
+        ("mean", "2 true masks are empty: 2 predicted empty, Dice 1; 0 not, Dice 0"),
+        ("paper", "2 true masks are empty: 1 predicted empty, Dice 1; 1 not, Dice 0"),
+    ],
+)
+def test_empty_truths_are_told_below_the_table(hand_run, own, told):
+    assert told in summary_table(hand_run[0] | {"protocol": own}).caption.splitlines()
+
+
 def test_metrics_file_says_what_was_done(hand_run):
     metrics, output, _ = hand_run
     assert json.loads((output / "metrics.json").read_text()) == metrics
@@ -229,7 +240,7 @@ def test_one_picture_has_no_interval_and_the_own_protocol_stands_first(tmp_path)
     console.print(summary_table(metrics))
     printed = console.export_text()
     (line,) = [line for line in printed.splitlines() if "dice " in line and "dice_" not in line and "kept" not in line]
-    assert line.count("[-]") == 2 and "1 image: too few for the means to say much" in printed
+    assert "empty" not in printed and line.count("[-]") == 2 and "1 image: too few for the means to say much" in printed
     for own, other in (("mean", "paper"), ("paper", "mean")):
         metrics["protocol"] = own
         columns = [str(column.header).partition(" ")[0] for column in summary_table(metrics).columns]

@@ -50,7 +50,7 @@ def test_frames_at_one_place_have_all_but_nifti(tmp_path, out):
     summary = run(path, out, ("mask", "nifti"))
     ((file, reason),) = summary.failed
     assert file == str(path) and reason.startswith(
-        f"{path}: the slices lie at uneven distances, or all at one place; NIfTI has one affine for all. Save masks as"
+        f"{path}: the slices lie at uneven distances (some in one plane); NIfTI has one affine for all. Save masks as"
     )
     assert records(out)["x"]["outputs"] == ["mask"] and len(list((out / "x_mask").iterdir())) == 3
 
