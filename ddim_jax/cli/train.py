@@ -19,7 +19,7 @@ from ddim_jax.registry import import_plugins
 from ddim_jax.runtime.distributed import initialise
 from ddim_jax.runtime.errors import ConfigError, InputError, report_input_errors
 from ddim_jax.runtime.signals import StopRequest
-from ddim_jax.runtime.values import check_names
+from ddim_jax.runtime.values import check_names, words
 from ddim_jax.schema import SCHEMA
 from ddim_jax.training import train
 
@@ -102,7 +102,7 @@ def _parse(arguments: list[str], required: tuple[str, ...]) -> list[str]:
             raise ConfigError(f"--config: {file} has no get_config(); expected one as in configs/") from error
         if "ml_collections" not in traceback.extract_tb(error.__traceback__)[-1].filename:
             raise  # a mistake in the program of a config file
-        raise ConfigError(_unknown_field(error)) from error
+        raise ConfigError(_unknown_field(error, arguments)) from error
     except ValueError as error:
         if (
             isinstance(error, InputError)
@@ -128,6 +128,7 @@ _FIRST_FIELDS = (
     "seed",
 )
 """Those that a first training changes; `ddim-jax fields` lists all."""
+_FIND_FIELDS = "`ddim-jax fields WORD` lists those with it in their names or meanings"
 
 
 def _help(description: str) -> str:
@@ -147,7 +148,8 @@ def _help(description: str) -> str:
             "",
             *(f"  {name:22} {text}" for name, text in rows),
             "",
-            "Any field of the config can be set; `ddim-jax fields` lists all. The first to know:",
+            "Any field of the config can be set; `ddim-jax fields` lists all, `ddim-jax fields WORD` those with it in",
+            "their names or meanings. The first to know:",
             "",
             *(f"  {name:32} {text}" for name, text in fields),
         ]
@@ -161,7 +163,7 @@ class _Given(NamedTuple):
       arguments: for absl: with the file that --config means, and without those that set a field to none, for which
         absl has no type.
       file: the one that --config means; None where it is not given.
-      plugins: the modules that --config.plugins names, as a tuple or one at a time.
+      plugins: the modules that --config.plugins names.
       unset: the fields that are none. Of several arguments for one field the last one counts.
       names: of the flags that were read and have a value.
     """
@@ -205,7 +207,9 @@ def _read(arguments: list[str], required: tuple[str, ...]) -> _Given:
         if name == "config":
             value = file = configs.config_file(value)
         elif name == "config.plugins":
-            plugins += _modules(value)
+            named = _modules(value)
+            plugins += named
+            value = repr(named)
         elif name == "config.data.labels":
             try:
                 check_names(value)
@@ -216,8 +220,8 @@ def _read(arguments: list[str], required: tuple[str, ...]) -> _Given:
 
 
 def _modules(text: str) -> list[str]:
-    """The modules that a value of --config.plugins names."""
-    value: Any = text
+    """The modules that a value of --config.plugins names, with commas between them or as a tuple of Python."""
+    value: Any = words(text)
     with contextlib.suppress(SyntaxError, ValueError):
         value = ast.literal_eval(text)
     return [str(one) for one in (value if isinstance(value, tuple | list) else [value])]
@@ -243,10 +247,13 @@ def _without_traceback(text: str) -> str:
     return f"--config: {where}{text.strip().splitlines()[-1]}"
 
 
-def _unknown_field(error: AttributeError | KeyError) -> str:
-    """ml_collections names the field first and the one that was probably meant in the last line, if it has an idea."""
+def _unknown_field(error: AttributeError | KeyError, arguments: list[str]) -> str:
+    """The field without its section, which ml_collections names first, is looked for in the arguments; a field that was
+    probably meant is in its last line."""
     text = str(error.args[0].args[0] if isinstance(error.args[0], KeyError) else error.args[0])
-    quoted = re.search(r"""["'](\w+)["']""", text)
-    name = quoted[1] if quoted else text
-    hint = text.rpartition("\n")[2] if "Did you mean" in text else "`ddim-jax fields` lists all"
-    return f"the configuration has no field {name!r}; {hint[0].lower()}{hint[1:]}"
+    found = re.search(r"lookup: (\S+)", text) or re.search(r"""["'](\w+)["']""", text)
+    name = found[1] if found else text
+    given = (found[1] for argument in arguments if (found := re.match(r"-+config\.([^=]+)", argument)))
+    path = next((one for one in given if name in re.split(r"[.\[]", one)), name)
+    hint = text.rpartition("\n")[2] if "Did you mean" in text else _FIND_FIELDS
+    return f"the configuration has no field {path!r}; {hint[0].lower()}{hint[1:]}"
