@@ -182,6 +182,7 @@ def _read(arguments: list[str], required: tuple[str, ...]) -> _Given:
       ConfigError: there is no such config, or data.labels gives a name twice.
     """
     can_be = {name for name, field in fields_of(SCHEMA) if field.optional or field.of_model or field.of_augmentation}
+    lists = {f"config.{name}" for name, field in fields_of(SCHEMA) if field.type is tuple and field.items is str}
     file, plugins = None, []
     unset: set[str] = set()
     names: set[str] = set()
@@ -192,7 +193,7 @@ def _read(arguments: list[str], required: tuple[str, ...]) -> _Given:
         setting = name.removeprefix("config.")  # with the system that it is of
         field = re.sub(r"^systems\.\w+\.", "", setting)
         may_be_none = name != setting and (field in can_be or field.startswith("model.overrides."))
-        if not argument.startswith("-") or not (may_be_none or name in ("config", "config.plugins", *required)):
+        if not argument.startswith("-") or not (may_be_none or name in ("config", *lists, *required)):
             kept.append(argument)
             continue
         value = value if equals else next(following, None)
@@ -206,10 +207,10 @@ def _read(arguments: list[str], required: tuple[str, ...]) -> _Given:
         unset.discard(setting)
         if name == "config":
             value = file = configs.config_file(value)
-        elif name == "config.plugins":
-            named = _modules(value)
-            plugins += named
-            value = repr(named)
+        elif name in lists:
+            listed = _listed(value)
+            plugins += listed if name == "config.plugins" else []
+            value = repr(listed)
         elif name == "config.data.labels":
             try:
                 check_names(value)
@@ -219,8 +220,8 @@ def _read(arguments: list[str], required: tuple[str, ...]) -> _Given:
     return _Given(kept, file, tuple(plugins), unset, names)
 
 
-def _modules(text: str) -> list[str]:
-    """The modules that a value of --config.plugins names, with commas between them or as a tuple of Python."""
+def _listed(text: str) -> list[str]:
+    """The texts in a value of a field that is a list of them: with commas between them, or as a tuple of Python."""
     value: Any = words(text)
     with contextlib.suppress(SyntaxError, ValueError):
         value = ast.literal_eval(text)

@@ -115,6 +115,13 @@ def test_the_last_argument_for_a_field_counts_none_or_not(parse, field, values):
     assert found == (None if values[-1] == "none" else values[-1])
 
 
+@pytest.mark.parametrize("value", ["anna,ben", "anna, ben", "('anna', 'ben')"])
+def test_a_field_that_lists_names_takes_commas(parse, value):
+    parse("--config", str(ROOT / "configs/base.py"), "--config.data.annotators", value, "--config.data.segments=a=Lung")
+    data = flags.FLAGS["config"].value.data
+    assert (data.annotators, data.segments) == (("anna", "ben"), ("a=Lung",))
+
+
 def test_none_for_a_field_of_a_network(parse):
     parse("--config", str(ROOT / "configs/ambiguous.py"), "--config.systems.lightweight_ddim.sample.clip_x0=none")
     config = flags.FLAGS["config"].value
