@@ -271,7 +271,7 @@ def import_plugins(modules: tuple[str, ...]) -> None:
       ConfigError: one of them cannot be found, or fails while it is imported: the place in it is named.
     """
     for name in modules:
-        if not all(part.isidentifier() for part in name.split(".")):
+        if name.endswith(".py") or not all(part.isidentifier() for part in name.split(".")):
             hint = ""
             if name.endswith(".py"):
                 folder, _, file = name.rpartition("/")

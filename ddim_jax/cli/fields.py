@@ -60,7 +60,7 @@ def markdown() -> str:
 
 
 def described(part: str) -> str:
-    """The fields of a config whose names hold `part`, with values, default and meaning, a paragraph each.
+    """The fields of a config with `part` in their names, then those with it in their meaning alone, a paragraph each.
 
     Raises:
       ConfigError: there is none.
@@ -68,8 +68,9 @@ def described(part: str) -> str:
     every = [(name, field, _default(field) or "none") for name, field in fields_of(SCHEMA)]
     every += [(f"model.overrides.{name}", field, "the preset's") for name, field in override_fields().items()]
     found = [row for row in every if part in row[0]]
+    found += [row for row in every if part not in row[0] and part in row[1].help]
     if not found:
-        raise ConfigError(f"no field of a config has {part!r} in its name; `ddim-jax fields` lists all")
+        raise ConfigError(f"no field of a config has {part!r} in its name or meaning; `ddim-jax fields` lists all")
     return "\n".join(
         f"{name}\n    {field.help}\n    {field.expected()}; default: {default}; "
         f"may change when a run goes on: {_MAY_CHANGE[field.resume]}\n".replace("`", "")
@@ -80,7 +81,7 @@ def described(part: str) -> str:
 def parse_arguments(description: str) -> argparse.Namespace:
     """The arguments of the command line."""
     parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", nargs="*", help="of a name, such as augment or train.steps; none for all")
+    parser.add_argument("part", nargs="*", help="of a name or meaning, such as augment or train.steps; none for all")
     return parser.parse_args()
 
 

@@ -19,7 +19,7 @@ from ddim_jax.registry import import_plugins
 from ddim_jax.runtime.distributed import initialise
 from ddim_jax.runtime.errors import ConfigError, InputError, report_input_errors
 from ddim_jax.runtime.signals import StopRequest
-from ddim_jax.runtime.values import check_names
+from ddim_jax.runtime.values import check_names, words
 from ddim_jax.schema import SCHEMA
 from ddim_jax.training import train
 
@@ -102,7 +102,7 @@ def _parse(arguments: list[str], required: tuple[str, ...]) -> list[str]:
             raise ConfigError(f"--config: {file} has no get_config(); expected one as in configs/") from error
         if "ml_collections" not in traceback.extract_tb(error.__traceback__)[-1].filename:
             raise  # a mistake in the program of a config file
-        raise ConfigError(_unknown_field(error)) from error
+        raise ConfigError(_unknown_field(error, arguments)) from error
     except ValueError as error:
         if (
             isinstance(error, InputError)
@@ -128,6 +128,7 @@ _FIRST_FIELDS = (
     "seed",
 )
 """Those that a first training changes; `ddim-jax fields` lists all."""
+_FIND_FIELDS = "`ddim-jax fields WORD` lists those with it in their names or meanings"
 
 
 def _help(description: str) -> str:
@@ -147,7 +148,8 @@ def _help(description: str) -> str:
             "",
             *(f"  {name:22} {text}" for name, text in rows),
             "",
-            "Any field of the config can be set; `ddim-jax fields` lists all. The first to know:",
+            "Any field of the config can be set; `ddim-jax fields` lists all, `ddim-jax fields WORD` those with it in",
+            "their names or meanings. The first to know:",
             "",
             *(f"  {name:32} {text}" for name, text in fields),
         ]
@@ -161,7 +163,7 @@ class _Given(NamedTuple):
       arguments: for absl: with the file that --config means, and without those that set a field to none, for which
         absl has no type.
       file: the one that --config means; None where it is not given.
-      plugins: the modules that --config.plugins names, as a tuple or one at a time.
+      plugins: the modules that --config.plugins names.
       unset: the fields that are none. Of several arguments for one field the last one counts.
       names: of the flags that were read and have a value.
     """
@@ -180,6 +182,7 @@ def _read(arguments: list[str], required: tuple[str, ...]) -> _Given:
       ConfigError: there is no such config, or data.labels gives a name twice.
     """
     can_be = {name for name, field in fields_of(SCHEMA) if field.optional or field.of_model or field.of_augmentation}
+    lists = {f"config.{name}" for name, field in fields_of(SCHEMA) if field.type is tuple and field.items is str}
     file, plugins = None, []
     unset: set[str] = set()
     names: set[str] = set()
@@ -190,7 +193,7 @@ def _read(arguments: list[str], required: tuple[str, ...]) -> _Given:
         setting = name.removeprefix("config.")  # with the system that it is of
         field = re.sub(r"^systems\.\w+\.", "", setting)
         may_be_none = name != setting and (field in can_be or field.startswith("model.overrides."))
-        if not argument.startswith("-") or not (may_be_none or name in ("config", "config.plugins", *required)):
+        if not argument.startswith("-") or not (may_be_none or name in ("config", *lists, *required)):
             kept.append(argument)
             continue
         value = value if equals else next(following, None)
@@ -204,8 +207,10 @@ def _read(arguments: list[str], required: tuple[str, ...]) -> _Given:
         unset.discard(setting)
         if name == "config":
             value = file = configs.config_file(value)
-        elif name == "config.plugins":
-            plugins += _modules(value)
+        elif name in lists:
+            listed = _listed(value)
+            plugins += listed if name == "config.plugins" else []
+            value = repr(listed)
         elif name == "config.data.labels":
             try:
                 check_names(value)
@@ -215,9 +220,9 @@ def _read(arguments: list[str], required: tuple[str, ...]) -> _Given:
     return _Given(kept, file, tuple(plugins), unset, names)
 
 
-def _modules(text: str) -> list[str]:
-    """The modules that a value of --config.plugins names."""
-    value: Any = text
+def _listed(text: str) -> list[str]:
+    """The texts in a value of a field that is a list of them: with commas between them, or as a tuple of Python."""
+    value: Any = words(text)
     with contextlib.suppress(SyntaxError, ValueError):
         value = ast.literal_eval(text)
     return [str(one) for one in (value if isinstance(value, tuple | list) else [value])]
@@ -243,10 +248,13 @@ def _without_traceback(text: str) -> str:
     return f"--config: {where}{text.strip().splitlines()[-1]}"
 
 
-def _unknown_field(error: AttributeError | KeyError) -> str:
-    """ml_collections names the field first and the one that was probably meant in the last line, if it has an idea."""
+def _unknown_field(error: AttributeError | KeyError, arguments: list[str]) -> str:
+    """The field without its section, which ml_collections names first, is looked for in the arguments; a field that was
+    probably meant is in its last line."""
     text = str(error.args[0].args[0] if isinstance(error.args[0], KeyError) else error.args[0])
-    quoted = re.search(r"""["'](\w+)["']""", text)
-    name = quoted[1] if quoted else text
-    hint = text.rpartition("\n")[2] if "Did you mean" in text else "`ddim-jax fields` lists all"
-    return f"the configuration has no field {name!r}; {hint[0].lower()}{hint[1:]}"
+    found = re.search(r"lookup: (\S+)", text) or re.search(r"""["'](\w+)["']""", text)
+    name = found[1] if found else text
+    given = (found[1] for argument in arguments if (found := re.match(r"-+config\.([^=]+)", argument)))
+    path = next((one for one in given if name in re.split(r"[.\[]", one)), name)
+    hint = text.rpartition("\n")[2] if "Did you mean" in text else _FIND_FIELDS
+    return f"the configuration has no field {path!r}; {hint[0].lower()}{hint[1:]}"

@@ -27,7 +27,7 @@ def check_annotators(annotators: Sequence[str]) -> None:
         raise ConfigError(
             f"data.annotators is {list(annotators)}; expected the names of two or more folders beside images/, one for "
             "each annotator, or numbered alone, for masks with numbered names; in a config as "
-            '--config.data.annotators=\'("anna", "ben")\''
+            "--config.data.annotators=anna,ben"
         )
 
 

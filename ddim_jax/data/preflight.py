@@ -74,6 +74,8 @@ def examine(
     if len(facts) < _FEW:
         pairs = (*pairs[:2], "few to train on: some hundred are usual")
     yield from (pairs, *described)
+    if sides := labels.mirrored():
+        yield "left and right", " and ".join(sides), "set data.flips=False and sample.flips=False"
     if count := source.annotators:
         of_all = f"{count}, each with a mask of every image; all that is told of masks is of their consensus"
         yield "annotators", f"{of_all}: {consensus_in_words(count, labels)}", ""
@@ -159,8 +161,6 @@ def describe(facts: Sequence[PairFacts], image_size: int | None, labels: Labels 
             else "",
         )
     )
-    if sides := labels.mirrored():
-        lines.append(("left and right", " and ".join(sides), "set data.flips=False and sample.flips=False"))
     if not full:
         return lines
     shares = [one.share for one in full]
@@ -257,6 +257,6 @@ def recommend(facts: Sequence[PairFacts], device: str, cores: int) -> list[Line]
     )
     if device == "cpu":
         minutes = steps * _BATCH / (_PICTURES_PER_CORE * cores * (64 / size) ** 2) / 60
-        why += f"; some {max(1, round(minutes))} minutes on {cores} cores"
+        why += f"; some {quantity(max(1, round(minutes)), 'minute')} on {quantity(cores, 'core')}"
     lines.append(("train.steps", str(int(steps)), why))
     return lines

@@ -37,9 +37,10 @@ def announcements(run: Run, prepared: PreparedRun) -> Iterator[str]:
             f"that is told of masks is of their consensus: {consensus_in_words(annotators, run.labels)}"
         )
     if (sides := run.labels.mirrored()) and data["flips"]:
+        and_samples = " and sample.flips=False" if run.config["sample"]["flips"] else ""
         yield (
             f"{' and '.join(sides)}: mirror images exchange them and are trained on; "
-            "set data.flips=False and sample.flips=False to tell left from right"
+            f"set data.flips=False{and_samples} to tell left from right"
         )
     if adversary := Adversary.from_config(run.config["train"]):
         yield (

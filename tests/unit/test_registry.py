@@ -61,6 +61,7 @@ def test_an_unknown_name_is_told_with_those_there_are(shapes):
         ("nothere_at_all", "cannot be imported"),
         (".foo", "expected the name of a module"),
         ("plug/mine.py", r"expected the name of a module.*: mine, with its folder in PYTHONPATH .PYTHONPATH=plug."),
+        ("mine.py", r"expected the name of a module.*: mine, with its folder in PYTHONPATH .PYTHONPATH=\.\)"),
         ("", "expected the name of a module"),
     ],
 )

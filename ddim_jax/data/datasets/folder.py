@@ -135,8 +135,8 @@ def find_pairs(root: Path, annotators: tuple[str, ...] = ()) -> list[Pair]:
         where = " and ".join(f"{name}/" for name in ("images", *of_each))
         told = quantity(len(problems), f"file of {where} does", f"files of {where} do")
         headline = (
-            f"{root}: {told} not pair up by name; expected a mask that is called as its image, or with _mask, "
-            "_segmentation, _seg or _label behind that:"
+            f"{root}: {told} not pair up by name; expected each mask where its image is, folders included "
+            f"({of_each[0]}/p07/x.png for images/p07/x.png), with or without _mask, _segmentation, _seg or _label:"
         )
         error = Unpaired(*data_error(headline, problems).args, *advice_on_files(images, own))
         error.pairs = () if annotators else tuple(found[0])  # no file is opened: a damaged one would replace this error

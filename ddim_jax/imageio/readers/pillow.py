@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ddim_jax.imageio import jpeg, png
-from ddim_jax.imageio.images import AGAIN, MAX_PIXELS, Picture, ReadOptions
+from ddim_jax.imageio.images import AGAIN, MAX_PIXELS, Picture, ReadOptions, image_suffixes
 from ddim_jax.imageio.masks import mask_of_picture
 from ddim_jax.imageio.readers._conversion import DeepPixels, as_stored, convert, raw_mode
 from ddim_jax.imageio.signatures import told_of
@@ -122,7 +122,9 @@ def _errors_naming(path: str | os.PathLike) -> Iterator[None]:
         with open(path, "rb") as file:
             told = told_of(file.read(512))
         of_tiff = f" with {_TIFF_KINDS}; save it so, or, if it is one, {AGAIN}" if "TIFF" in told else ""
-        expected = f"expected PNG, JPEG, BMP or TIFF{of_tiff}"
+        expected, suffixes = f"expected PNG, JPEG, BMP or TIFF{of_tiff}", image_suffixes()
+        if not of_tiff and not str(path).lower().endswith(suffixes):
+            expected = f"expected a file ending in {', '.join(suffixes)}"
         raise DataError(f"{path}: not an image this can read{told}; {expected}.") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # a warning if asked to be an error
         raise DataError(f"{path}: too large to be decoded safely ({error}); cut or shrink it.") from error

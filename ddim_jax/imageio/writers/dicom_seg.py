@@ -91,5 +91,8 @@ def _write(path, pixels, stack, context, kind):
         pixel_measures=measures,
         **results.about(context),
     )
+    dimensions = results.made_uid("dimensions", str(dataset.SOPInstanceUID))  # highdicom draws one
+    for item in (*dataset.DimensionOrganizationSequence, *dataset.DimensionIndexSequence):
+        item.DimensionOrganizationUID = dimensions
     remove_made_up(dataset, stack, sources[0])
     results.finish(dataset, path, context, "probability" if fractional else "segmentation")

@@ -115,6 +115,13 @@ def test_the_last_argument_for_a_field_counts_none_or_not(parse, field, values):
     assert found == (None if values[-1] == "none" else values[-1])
 
 
+@pytest.mark.parametrize("value", ["anna,ben", "anna, ben", "('anna', 'ben')"])
+def test_a_field_that_lists_names_takes_commas(parse, value):
+    parse("--config", str(ROOT / "configs/base.py"), "--config.data.annotators", value, "--config.data.segments=a=Lung")
+    data = flags.FLAGS["config"].value.data
+    assert (data.annotators, data.segments) == (("anna", "ben"), ("a=Lung",))
+
+
 def test_none_for_a_field_of_a_network(parse):
     parse("--config", str(ROOT / "configs/ambiguous.py"), "--config.systems.lightweight_ddim.sample.clip_x0=none")
     config = flags.FLAGS["config"].value
@@ -148,10 +155,18 @@ def test_the_help_has_the_configs_and_the_first_fields(parse, capsys):
         (("--config=picture.py",), "--config: .*picture.py.*expected a file of Python"),
         (("--config", "empty.py"), "--config: .*empty.py .*get_config"),
         (("--config", "none.py"), "--config: get_config.. of none.py gave NoneType; expected fields"),
-        (("--config", "tiny.py", "--config.trian.steps=3"), "no field 'trian'.*\"train\""),
-        (("--config", "tiny.py", "--config.train.stepz=3"), "no field 'stepz'.*\"steps\""),
-        (("--config", "tiny.py", "--config.model.overrides.widht=none"), "no field 'widht'"),
-        (("--config", str(ROOT / "configs/fast.py"), "--config.systems.no.sample.clip_x0=none"), "no field 'no'"),
+        (("--config", "tiny.py", "--config.trian.steps=3"), "no field 'trian.steps'.*\"train\""),
+        (("--config", "tiny.py", "--config.train.stepz=3"), "no field 'train.stepz'.*\"steps\""),
+        (
+            ("--config", "tiny.py", "--config.seed=3", "--config.train.eval_every", "50"),
+            "no field 'train.eval_every'; `ddim-jax fields WORD` lists those with it",
+        ),
+        (("--config", "tiny.py", "--config.train.steps.x=3"), "no field 'train.steps.x'"),
+        (("--config", "tiny.py", "--config.model.overrides.widht=none"), "no field 'model.overrides.widht'"),
+        (
+            ("--config", str(ROOT / "configs/fast.py"), "--config.systems.no.sample.clip_x0=none"),
+            "no field 'systems.no.sample.clip_x0'",
+        ),
         (
             ("--config", "tiny.py", "--config.train.steps=20k"),
             "train.steps is '20k'; expected a whole number from 0 to",
@@ -205,6 +220,8 @@ def networks(tmp_path, monkeypatch):
         (("--config.plugins=net_one",), "5"),
         (("--config.plugins=net_one", "--config.plugins=net_two"), "5"),
         (("--config.plugins=('net_one', 'net_two')",), "(5, 6)"),
+        (("--config.plugins=net_one,net_two",), "(5, 6)"),
+        (("--config.plugins", "net_one, net_two"), "(5, 6)"),
     ],
 )
 def test_fields_of_networks_that_the_same_command_line_brings(parse, networks, plugins, breadth):
@@ -212,7 +229,7 @@ def test_fields_of_networks_that_the_same_command_line_brings(parse, networks, p
     assert said == ["train.py"]
     config = flags.FLAGS["config"].value
     assert config.model.overrides.breadth == ast.literal_eval(breadth)
-    assert config.plugins[0] == "net_one"
+    assert list(config.plugins) == ["net_one", "net_two"][: str(plugins).count("net_")]
 
 
 @pytest.mark.parametrize(
@@ -220,7 +237,7 @@ def test_fields_of_networks_that_the_same_command_line_brings(parse, networks, p
     [
         (("--config.plugins=('no_such_module',)",), "plugins names 'no_such_module', which cannot be imported"),
         (("--config.plugins=('net_one'",), r"plugins names \"\('net_one'\"; expected the name of a module"),
-        (("--config.model.overrides.breadth=5",), "no field 'breadth'"),
+        (("--config.model.overrides.breadth=5",), "no field 'model.overrides.breadth'"),
     ],
 )
 def test_plugins_that_are_none(parse, networks, arguments, message):

@@ -77,6 +77,15 @@ def test_volumes_of_the_decathlon_and_several_channels_are_told_apart(tmp_path):
     )
 
 
+def test_masks_without_the_folders_of_their_images_are_told_where_they_belong(tmp_path):
+    for number in range(2):
+        save(tmp_path / f"images/p0{number}/x{number}.png", picture(number))
+        save(tmp_path / f"masks/x{number}.png", mask(number))
+    told = r"expected each mask where its image is, folders included \(masks/p07/x\.png for images/p07/x\.png\), with"
+    with pytest.raises(DataError, match=told):
+        load_dataset("folder", "all", root=tmp_path)
+
+
 def test_folders_of_masks_may_be_of_annotators_or_of_structures(tmp_path):
     for name in ("images", "leftMask", "rightMask"):
         (tmp_path / name).mkdir()

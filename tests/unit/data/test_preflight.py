@@ -60,6 +60,8 @@ def test_settings_say_why():
         ("train.steps", "5000"),
     ]
     assert large[2][2].endswith("some 6 minutes on 2 cores")  # 5000 * 16 / 230 s
+    assert recommend([facts(32, 300)] * 100, "cpu", 1)[2][2].endswith("some 5 minutes on 1 core")  # 2000 * 16 / 115 s
+    assert recommend([facts(32, 300)] * 100, "cpu", 5)[2][2].endswith("some 1 minute on 5 cores")
     assert recommend([facts(192)], "gpu", 8)[0][1] == "192"
 
 
@@ -142,7 +144,7 @@ def test_ranges_of_16_bit_pictures_are_counted_where_they_differ(tmp_path):
 
 
 def test_a_small_folder_is_told_what_its_splits_are_too_small_for(tmp_path):
-    labels = Labels.create({"lung": 1, "heart": 2})
+    labels = Labels.create({"left lung": 1, "right lung": 2})
     drawn = seeded_split([str(number) for number in range(12)], 0)
     for name, split in drawn.items():
         mask = np.zeros((40, 40), np.uint8)
@@ -155,11 +157,13 @@ def test_a_small_folder_is_told_what_its_splits_are_too_small_for(tmp_path):
     found, advice = lines["split"]
     assert found == "10 train, 1 val, 1 test; drawn by seed 0"
     assert advice.startswith("1 val and 1 test of 12 images: the Dice of fewer than 9 says little")
-    assert "; no image of val has heart: give each split some in a splits.csv" in advice
+    assert lines["left and right"] == ("left lung and right lung", "set data.flips=False and sample.flips=False")
+    assert "; no image of val has right lung: give each split some in a splits.csv" in advice
     # 2000 steps of 16 images, of 9.6: not the 100 passes that are aimed at.
     assert lines["train.steps"][1].startswith("some 3333 passes over eight tenths of 12 pairs: 100 are aimed at")
     assert not (tmp_path / "splits.csv").exists()
-    assert unseen_classes({"val": [facts(64, values=(2,))], "test": []}, labels).startswith("no image of val has lung")
+    unseen = unseen_classes({"val": [facts(64, values=(2,))], "test": []}, labels)
+    assert unseen.startswith("no image of val has left lung")
     assert unseen_classes({"val": [facts(64, values=(1,)), facts(64, values=(2,))]}, labels) == ""
     assert unseen_classes({"val": [facts(64, values=())]}, labels) == ""  # no mask has anything, which is said once
 

@@ -53,6 +53,21 @@ def test_masks_come_back(labels, stack, tmp_path):
     assert [item.SegmentLabel for item in seg.SegmentSequence] == list(labels.names or ("Lung",))
 
 
+def test_the_same_masks_give_the_same_file_but_for_its_times(stack, tmp_path):
+    masks = np.random.default_rng(0).integers(0, 3, (4, 8, 10)).astype(np.uint8)
+
+    def elements(name, masks):
+        whole = pydicom.dcmread(written(tmp_path / name, masks, stack, TWO))
+        whole.walk(lambda within, element: within.pop(element.tag) if element.VR in ("DA", "DT", "TM") else None)
+        return {(element.keyword, str(element.value)) for element in whole}
+
+    once = elements("a.dcm", masks)
+    assert elements("b.dcm", masks) == once
+    changed = {name for name, _ in elements("c.dcm", masks[::-1]) ^ once}
+    uids = {"SOPInstanceUID", "DimensionOrganizationSequence", "DimensionIndexSequence"}
+    assert uids <= changed and "SeriesInstanceUID" not in changed
+
+
 def test_probabilities_come_back_to_eight_bits(stack, tmp_path):
     probability = np.random.default_rng(0).random((4, 8, 10, 2)).astype(np.float32)
     path = written(tmp_path / "s.dcm", None, stack, TWO, "dicom-probability", probability)

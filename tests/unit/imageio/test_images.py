@@ -175,6 +175,9 @@ def test_no_other_decoder_is_tried(tmp_path):
         expected = rf"{name}: not an image this can read{told}; expected PNG, JPEG, BMP or TIFF"
         with pytest.raises(DataError, match=expected):
             images.read_image(tmp_path / name)
+    (tmp_path / "text.xyz").write_bytes(b"This is no image.")
+    with pytest.raises(DataError, match=r"text\.xyz: .*; expected a file ending in \.bmp, \.dcm, .*\.nii\.gz, "):
+        images.read_image(tmp_path / "text.xyz")
 
 
 @pytest.mark.parametrize(("bits", "kind"), [([16], 3), ([64], 3), ([64], 1), ([32] * 3, 3), ([8] * 5, 1)])

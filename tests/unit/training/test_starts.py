@@ -20,6 +20,7 @@ from ddim_jax.imageio.images import read_image
 from ddim_jax.registry import DATASETS
 from ddim_jax.runtime.errors import ConfigError, DataError, InputError
 from ddim_jax.training import loop, setup, train
+from ddim_jax.training.announcements import announcements
 
 on_cpu = pytest.mark.skipif(jax.default_backend() != "cpu", reason="bits are promised on CPUs")
 
@@ -103,6 +104,33 @@ def test_empty_windows_are_trained_on_and_are_no_pictures_of_the_data_set(tmp_pa
         config["train"]["steps"] = steps
         assert train(config, tmp_path / "parts") == steps
     assert_same_bits(checkpoint(tmp_path / "parts", 2), checkpoint(tmp_path / "run", 2))
+
+
+@pytest.mark.parametrize(
+    ("flips", "sample_flips", "told"),
+    [
+        (True, True, "are trained on; set data.flips=False and sample.flips=False to tell left from right"),
+        (True, False, "are trained on; set data.flips=False to tell left from right"),
+        (False, False, ""),
+    ],
+)
+def test_classes_that_mirror_images_exchange_are_told_of(tmp_path, monkeypatch, flips, sample_flips, told):
+    """Before the first step, which is not made here."""
+    lines = []
+
+    def stop(*of_run):
+        lines.extend(announcements(*of_run))
+        raise TimeoutError
+
+    monkeypatch.setattr(loop, "announcements", stop)
+    config = folder_config(tmp_path / "data", unet_config)
+    (tmp_path / "data/splits.csv").write_text("stem,split\na,train\nb,train\nc,val\n")
+    config["data"] |= {"labels": {"left": 1, "right": 2}, "flips": flips}
+    config["sample"] |= {"flips": sample_flips}
+    with pytest.raises(TimeoutError):
+        train(config, tmp_path / "run")
+    said = [line for line in lines if "left and right" in line]
+    assert said == ([f"left and right: mirror images exchange them and {told}"] if told else [])
 
 
 def test_erased_pictures_are_trained_on_and_told_of(tmp_path, capsys):
