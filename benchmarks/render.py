@@ -20,6 +20,7 @@ from benchmarks.quality.hypotheses import hypotheses
 from benchmarks.quality.robustness_tables import robustness, robustness_adversarial, robustness_attacks
 from benchmarks.quality.tables import bounds, doubts, table1, table2
 from benchmarks.quality.transfer import paired, transfer
+from benchmarks.quality.trunk import trunks
 from benchmarks.quality.unlabelled import unlabelled
 from benchmarks.quality.unlike import unlike
 from benchmarks.speed.tables import archive, exported, processes, startup, step_profile, suite
@@ -43,6 +44,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "choices": choices,
     "costs": costs,
     "ablations": ablations,
+    "trunk": trunks,
     "unlabelled": unlabelled,
     "unlike": unlike,
     "robustness": robustness,

@@ -1,20 +1,41 @@
-"""Packs the trunk of a `trunk_ddim` network as a plain U-Net, to be scored alone and fused with the whole network.
+"""Scores the trunk of a `trunk_ddim` network alone, the whole network, and the two fused, image by image.
 
-python -m benchmarks.quality.trunk CKPT OUTPUT.safetensors [--step N]
+python -m benchmarks.quality.trunk --ckpt CKPT... --data FOLDER... [--elsewhere FOLDER...] [--workdir DIR]
 
-The trunk is a U-Net whose logits are trained as a mask; the head refines them. `ddim-jax evaluate --ckpt CKPT
-OUTPUT.safetensors --data-root DIR --output DIR` then scores the mean of the two, and `--ckpt OUTPUT.safetensors` the
-trunk alone.
+The trunk is a U-Net whose logits are trained as a mask; the head refines them. Each CKPT is a run, a file of packed
+weights or a packaged name, trained on the FOLDER that stands at the same place; of that the splits val and test are
+scored, and of the folder elsewhere all images, each at its own size and as the checkpoint samples. Writes a row for
+each source into docs/results/trunk.json; `python -m benchmarks.render` puts the table into the page. What the
+evaluations write stays in DIR.
 """
 
 import argparse
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from benchmarks.machine import ROOT, provenance
+from benchmarks.quality.ablation import TOO_NARROW, gain_of
+from benchmarks.quality.rows import scores_of_images
+from benchmarks.result_file import add_row, read_rows
+from benchmarks.tables import Columns, Row, measured_at, table
 from ddim_jax.checkpoints.packed import Packed, write_packed
 from ddim_jax.checkpoints.weights import open_weights
 from ddim_jax.config import saved_config, without_paths
+from ddim_jax.evaluation import evaluate_checkpoint
 from ddim_jax.runtime.errors import InputError, report_input_errors
+
+OUTPUT = ROOT / "docs" / "results" / "trunk.json"
+IDENTITY = ("dataset", "source", "system", "size")
+RULES = {
+    "source": "val, test: the splits of the folder that was trained on; elsewhere: all images of another folder",
+    "dice": "protocol mean, at each image's own size, the mean over the images: of the trunk, of the whole network, "
+    "and of the two fused (mean of the probabilities)",
+    "whole_gain": "the mean difference of the whole from the trunk, image by image; whole_gain_ci: 95% percentile "
+    "bootstrap over the images",
+    "fused_gain": "the same of the fused from the whole",
+}
 
 
 def pack_trunk(ckpt: str, output: Path, step: str = "best") -> Packed:
@@ -37,14 +58,95 @@ def pack_trunk(ckpt: str, output: Path, step: str = "best") -> Packed:
     return write_packed(output, found.params["trunk"], step=found.step, metadata=metadata, **about)
 
 
-def main() -> int:
+def rows_of(ckpt: str, data: Path, elsewhere: Path | None, workdir: Path) -> list[dict[str, Any]]:
+    """The rows of one checkpoint.
+
+    Raises:
+      InputError: as `pack_trunk` and `ddim_jax.evaluation.evaluate_checkpoint`; or a packed trunk is in `workdir`.
+    """
+    dataset = data.resolve().name
+    trunk = workdir / f"{dataset}_trunk.safetensors"
+    workdir.mkdir(parents=True, exist_ok=True)
+    pack_trunk(ckpt, trunk)
+    systems = {"trunk": str(trunk), "whole": ckpt, "fused": [ckpt, str(trunk)]}
+    sources = {"val": ("val", data), "test": ("test", data)} | ({"elsewhere": ("all", elsewhere)} if elsewhere else {})
+    config = open_weights(ckpt).metadata["config"]
+    about = {"dataset": dataset, "system": config["model"]["name"], "size": config["data"]["image_size"]}
+    rows = []
+    for source, (split, root) in sources.items():
+        scores = {}
+        for name, system in systems.items():
+            output = workdir / f"{dataset}_{name}_{source}"
+            evaluate_checkpoint(system, split, output_dir=output, data_root=root, figures=False)
+            scores[name] = scores_of_images(output)
+        rows.append(about | {"source": source} | compared(scores) | provenance())
+    return rows
+
+
+def compared(scores: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
+    """The numbers of a row, of the Dice by the image's name of "trunk", "whole" and "fused"."""
+    whole, fused = (gain_of([[scores[a]], [scores[b]]], of=1) for a, b in (("trunk", "whole"), ("whole", "fused")))
+    return {
+        "n": len(scores["trunk"]),
+        "dice": [*whole["dice"], fused["dice"][1]],
+        "whole_gain": whole["gain"],
+        "whole_gain_ci": whole["gain_ci"],
+        "fused_gain": fused["gain"],
+        "fused_gain_ci": fused["gain_ci"],
+    }
+
+
+def trunks(root: Path) -> str:
+    """The table of docs/results/trunk.json."""
+    rows = read_rows(root / "docs" / "results" / "trunk.json")
+    return table(_COLUMNS, rows) + TOO_NARROW + measured_at(rows, "Evaluated") if rows else "Not yet measured.\n"
+
+
+def _gain(of: str) -> Any:
+    return lambda row: "{:+.4f} [{:+.4f}, {:+.4f}]".format(row[of], *row[f"{of}_ci"])
+
+
+def _dice(number: int) -> Any:
+    return lambda row: f"{row['dice'][number]:.4f}"
+
+
+def _images(row: Row) -> str:
+    return f"{row['dataset']}, {row['source'].replace('elsewhere', 'external')}"
+
+
+_COLUMNS: Columns = {
+    "images": _images,
+    "n": "{n}",
+    "input size": "{size}",
+    "trunk alone": _dice(0),
+    "whole network": _dice(1),
+    "both fused": _dice(2),
+    "whole - trunk, bootstrap interval": _gain("whole_gain"),
+    "fused - whole, bootstrap interval": _gain("fused_gain"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("ckpt", metavar="CKPT", help="a run, a file of packed weights or a packaged name")
-    parser.add_argument("output", metavar="OUTPUT", type=Path, help="a file that is not there yet, NAME.safetensors")
-    parser.add_argument("--step", default="best", help="of a run; default best")
-    args = parser.parse_args()
-    with report_input_errors():
-        print(f"{args.output}: SHA-256 {pack_trunk(args.ckpt, args.output, args.step).file_sha256}")
+    parser.add_argument("--ckpt", nargs="+", required=True, help="runs, files of weights, packaged names")
+    parser.add_argument("--data", nargs="+", required=True, type=Path, metavar="FOLDER", help="of each training")
+    parser.add_argument("--elsewhere", nargs="+", type=Path, default=[], metavar="FOLDER", help="one for each, or none")
+    parser.add_argument("--workdir", type=Path, default=Path("runs/trunk"), metavar="DIR", help="default: %(default)s")
+    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help="default: docs/results/trunk.json")
+    given = parser.parse_args(arguments)
+    with report_input_errors("stopped"):
+        elsewhere = given.elsewhere or [None] * len(given.data)
+        if not len(given.ckpt) == len(given.data) == len(elsewhere):
+            raise InputError(
+                f"--ckpt has {len(given.ckpt)}, --data {len(given.data)} and --elsewhere {len(given.elsewhere)}; "
+                "expected one folder for each checkpoint"
+            )
+        for ckpt, data, other in zip(given.ckpt, given.data, elsewhere, strict=True):
+            for row in rows_of(ckpt, data, other, given.workdir):
+                add_row(given.output, RULES, row, IDENTITY)
+                print(
+                    "{dataset} {source}: whole {whole_gain:+.4f}, fused {fused_gain:+.4f}".format_map(row), flush=True
+                )
     return 0
 
 

@@ -1,12 +1,10 @@
 """The packed trunk answers as the trunk does within its network."""
 
-import hashlib
-
 import jax
 import numpy as np
 import pytest
 
-from benchmarks.quality.trunk import main, pack_trunk
+from benchmarks.quality.trunk import compared, main, pack_trunk
 from ddim_jax import Segmenter
 from ddim_jax.checkpoints.weights import open_weights
 from ddim_jax.models import create_model
@@ -26,11 +24,18 @@ def test_the_packed_trunk_gives_the_probability_of_the_trunk_s_logits(tmp_path):
     np.testing.assert_allclose(probability, jax.nn.sigmoid(encoded.logits[0, ..., 0]), atol=1e-5)
 
 
-def test_the_command_writes_the_file(tmp_path, monkeypatch, capsys):
-    output = tmp_path / "trunk.safetensors"
-    monkeypatch.setattr("sys.argv", ["trunk", "lung_xray", str(output)])
-    assert main() == 0
-    assert capsys.readouterr().out == f"{output}: SHA-256 {hashlib.sha256(output.read_bytes()).hexdigest()}\n"
+def test_gains_by_hand():
+    scores = {"trunk": {"a": 0.5, "b": 0.9}, "whole": {"a": 0.7, "b": 0.9}, "fused": {"a": 0.6, "b": 1.0}}
+    row = compared(scores)
+    assert row["n"] == 2 and row["dice"] == pytest.approx([0.7, 0.8, 0.8])
+    assert row["whole_gain"] == pytest.approx(0.1) and row["whole_gain_ci"] == pytest.approx([0.0, 0.2])
+    assert row["fused_gain"] == pytest.approx(0.0) and row["fused_gain_ci"] == pytest.approx([-0.1, 0.1])
+
+
+def test_as_many_folders_as_checkpoints(capsys):
+    with pytest.raises(SystemExit):
+        main(["--ckpt", "lung_xray", "polyp", "--data", "DIR"])
+    assert "--ckpt has 2, --data 1 and --elsewhere 0; expected one folder for each" in capsys.readouterr().err
 
 
 def test_a_network_without_a_trunk_is_refused(tmp_path):
