@@ -273,8 +273,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for ckpt in given.ckpt:
             chosen = given.data_root, given.count, given.attacked
             new = rows_of(ckpt, *chosen, {"steps": given.steps}, lambda line: print(line, flush=True), begun)
-            earlier = [{"interpolated": 1.0} | row for row in read_rows(given.output)]  # of files without it
-            rows = merged(earlier, [row | machine for row in new], IDENTITY)
+            rows = merged(read_rows(given.output), [row | machine for row in new], IDENTITY)
             write_rows(given.output, RULES, rows)
             dataset = new[0]["dataset"]
             own = [row for row in rows if row["dataset"] == dataset]
