@@ -48,8 +48,8 @@ def evaluate_checkpoint(
     Args:
       checkpoint: as for `Segmenter.load`, or several, which are fused (`ddim_jax.inference.Ensemble`); those of the
         folds of one cross-validation score each the images of its own fold, where no `data_root` is given.
-      split: "train", "val" or "test"; with `data_root` also "all". None: "test", or "all" of a folder that has no table
-        of its split.
+      split: "train", "val" or "test"; with `data_root` also "all". None: "test", or "all" of a folder that is divided
+        neither by a table nor by folders called after splits.
       output_dir: None for `evaluation/<split>` in the run directory, with `data_root` `evaluation/<folder>_<split>`; of
         weights without a run, of several checkpoints, and where that of another folder of this name is there, it has to
         be given.

@@ -35,13 +35,13 @@ class Process(NamedTuple):
         Raises:
           InputError: they are no whole numbers with 0 <= index < count.
         """
-        for name, value in (("process index", index), ("process count", count)):
+        for name, value in (("process id", index), ("process count", count)):
             if isinstance(value, bool) or not isinstance(value, Integral):
                 raise InputError(f"{name} is {value!r}; expected a whole number")
         if count < 1:
             raise InputError(f"process count is {count}; expected at least 1")
         if not 0 <= index < count:
-            raise InputError(f"process index is {index} with process count {count}; expected 0 to {count - 1}")
+            raise InputError(f"process id is {index} with process count {count}; expected 0 to {count - 1}")
         return cls(int(index), int(count))
 
     @classmethod

@@ -58,13 +58,13 @@ def test_what_is_given_goes_first(given, environment, expected):
 @pytest.mark.parametrize(
     ("given", "environment", "message"),
     [
-        ((2, 2), {}, "process index is 2 with process count 2; expected 0 to 1"),
-        ((-1, 2), {}, "process index is -1"),
+        ((2, 2), {}, "process id is 2 with process count 2; expected 0 to 1"),
+        ((-1, 2), {}, "process id is -1"),
         ((0, 0), {}, "process count is 0; expected at least 1"),
         ((1, None), {}, "--process-id is 1, but of how many"),
         ((2, None), POD, "--process-id is 2, but of how many"),
         ((None, 4), {}, "--process-count is 4, but which of them"),
-        ((None, 2), SRUN, "process index is 2 with process count 2"),
+        ((None, 2), SRUN, "process id is 2 with process count 2"),
         ((None, None), POD, "JOB_COMPLETION_INDEX is 1, but of how many"),
         ((None, None), SRUN | {"SLURM_PROCID": "one"}, "variable SLURM_PROCID is 'one'; expected a whole number"),
     ],

@@ -39,6 +39,6 @@ def test_images_among_the_results_are_refused_with_several_processes(archive, tm
 
 @pytest.mark.parametrize("numbers", [(2, 2), (0, 0)])
 def test_numbers_that_cannot_be_leave_no_trace(archive, tmp_path, numbers):
-    with pytest.raises(InputError, match=r"process (index|count) is"):
+    with pytest.raises(InputError, match=r"process (id|count) is"):
         segment_files(red_segmenter(), archive, tmp_path / "out", process=Process(*numbers))
     assert not (tmp_path / "out").exists()

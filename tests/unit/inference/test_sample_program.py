@@ -110,7 +110,7 @@ def test_processes_share_the_work_and_a_second_start_says_that_there_is_none(
     done = f"nothing to do, 2 images done before: {tmp_path / 'out'}"
     assert capsys.readouterr().out.splitlines() == [done, NOT_JUDGED.format(run)]
     assert sample(monkeypatch, *common, 2) == 2
-    assert capsys.readouterr().err == "error: process index is 2 with process count 2; expected 0 to 1\n"
+    assert capsys.readouterr().err == "error: process id is 2 with process count 2; expected 0 to 1\n"
 
 
 def test_doubtful_images_are_flagged_and_told(tiny, run, images, tmp_path, monkeypatch, capsys):
