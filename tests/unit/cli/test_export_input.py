@@ -22,7 +22,7 @@ def conversions(monkeypatch):
     monkeypatch.setattr(export, "load_network", lambda *arguments: network)
     monkeypatch.setattr(export, "in_float32", lambda given: given)
     monkeypatch.setattr(export, "export_checkpoint", converted)
-    monkeypatch.setattr(export, "sampling_arguments", lambda options: {})
+    monkeypatch.setattr(export, "options_given", lambda *given: {})
     monkeypatch.setattr(export.SamplingOptions, "create", lambda config, **given: SamplingOptions())
     return done
 
