@@ -245,8 +245,8 @@ def _packaged_kinds() -> set[tuple]:
 
 
 def is_of_page(row: Mapping[str, Any]) -> bool:
-    """True for rows of the networks that the page compares: the packaged ones, and the U-Nets trained like them."""
-    return is_packaged(row) or row["system"] == "unet"
+    """True for rows of the networks that the page compares: the packaged ones, and the others of their size."""
+    return is_packaged(row) or row["system"] in ("unet", "lightweight_ddim")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

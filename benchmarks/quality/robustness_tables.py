@@ -27,7 +27,7 @@ _CHANGED |= {
 
 
 def robustness(root: Path) -> str:
-    """Corruptions at middle severity, of the packaged networks and the U-Nets, from docs/results/robustness.json."""
+    """Corruptions at middle severity, of the networks of the page, from docs/results/robustness.json."""
     shown = [row for row in _rows(root) if is_of_page(row) and _corrupted(row) and row["severity"] in (0, MIDDLE)]
     return table(_ABOUT | _CHANGED, shown)
 
