@@ -226,12 +226,20 @@ def _elsewhere(segmenter: Segmenter, root: Path, split: str | None, data: Mappin
         return source, part
     whole = load_dataset(split="all", **about)
     named = set(called_after(whole.ids).values())
+    if named == {split}:
+        return whole, split
     if len(named) > 1 and (split is not None or ("test" in named and "" not in named)):
         part = split or "test"
         return load_dataset(split=part, **about), part
     if split is not None:
         raise InputError(f"{root} has no splits.csv, so there is no split {split}; without --split it is scored whole")
-    logging.warning("%s has no splits.csv: all of its pairs are scored", root)
+    if after := ", ".join(sorted(named - {""})):
+        logging.warning(
+            f"{root} has no splits.csv: all of its pairs are scored, those of folders called after splits ({after}) "
+            "among them; --split scores one"
+        )
+    else:
+        logging.warning("%s has no splits.csv: all of its pairs are scored", root)
     return whole, "all"
 
 

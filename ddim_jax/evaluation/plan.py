@@ -78,7 +78,7 @@ def planned(
 ) -> EvaluationPlan:
     """Checks the arguments of `evaluate`; errors as there."""
     output_dir = Path(local_path(output_dir, "output_dir"))
-    evaluation = taken(EvaluationOptions, given)
+    evaluation = taken(EvaluationOptions, given, SamplingOptions)
     unread = [name for name in (*NOT_TAKEN, *_OF_SOURCE) if given.get(name) is not None]
     if unread:
         raise TypeError(

@@ -1,9 +1,12 @@
 """The evaluation of a data set: every image sampled once, scored under every protocol, summed up and drawn."""
 
+import contextlib
 import itertools
 import os
+import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +23,7 @@ from ddim_jax.evaluation.reading import Pictures, read_all
 from ddim_jax.evaluation.record import metrics_of, replaced_in_words
 from ddim_jax.evaluation.scoring import ImageResult, Scoring, score_image
 from ddim_jax.evaluation.tables import write_per_image
-from ddim_jax.evaluation.targets import LOCK, read_evaluation
+from ddim_jax.evaluation.targets import LOCK, NEW, read_evaluation
 from ddim_jax.evaluation.volumes import score_volumes, write_per_volume
 from ddim_jax.imageio.label_maps import TO_SAY, UnnamedValuesError
 from ddim_jax.inference import Segmenter
@@ -155,25 +158,41 @@ def _written(
 ) -> None:
     """Writes the tables, `metrics.json`, which vouches for them, a calibration that was made, and the figures.
 
-    Figures that fail cost no number. Evaluations that end at the same moment take turns.
+    A full disk costs no earlier evaluation, figures that fail cost no number. Evaluations that end at the same moment
+    take turns.
     """
     folder = work.output_dir
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / LOCK, required=False):
         replaced = replaced_in_words(read_evaluation(folder / "metrics.json"), metrics)
-        for name in reversed(FILES):  # metrics.json goes first and comes last, wherever it is stopped
-            (folder / name).unlink(missing_ok=True)
-        known = judgement.calibration, work.first.labels, judgement.reference
-        write_per_image(folder / "per_image.csv", results, *known)
-        if volumes := score_volumes(results):
-            write_per_volume(folder / "per_volume.csv", volumes)
-        write_json(folder / "metrics.json", metrics)
+        with _made(folder / NEW) as new:
+            known = judgement.calibration, work.first.labels, judgement.reference
+            write_per_image(new / "per_image.csv", results, *known)
+            if volumes := score_volumes(results):
+                write_per_volume(new / "per_volume.csv", volumes)
+            write_json(new / "metrics.json", metrics)
+            for name in reversed(FILES):  # metrics.json goes first and comes last, wherever it is stopped
+                (folder / name).unlink(missing_ok=True)
+            for name in FILES:
+                if (new / name).exists():
+                    (new / name).replace(folder / name)
         if replaced:
             logging.warning("replaced an earlier evaluation (%s); next time --output DIR keeps both", replaced)
         if work.evaluation.calibrate is not None:
             logging.info("calibrated: %s", judgement.save(work.first, work.options, folder))
         if work.evaluation.figures:
             draw_figures(work.first, pictures.look, work.options, results, folder / "figures", metrics, bar)
+
+
+@contextlib.contextmanager
+def _made(folder: Path) -> Iterator[Path]:
+    """The folder, made anew, and removed with what is in it at the end."""
+    shutil.rmtree(folder, ignore_errors=True)  # of one that was killed
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _trained_on(segmenter: Segmenter) -> frozenset[str] | None:

@@ -10,6 +10,8 @@ from ddim_jax.runtime.errors import InputError
 
 LOCK = ".evaluation.lock"
 """Held while files are replaced; it stays, and says of those without a metrics.json that an evaluation wrote them."""
+NEW = ".evaluation.new"
+"""The folder beside it in which tables are written before they replace others."""
 
 
 def check_targets(folder: Path, names: Sequence[str]) -> None:

@@ -40,6 +40,8 @@ class FileOptions:
         Raises:
           InputError: a value is out of range, or a kind of results is unknown.
         """
+        if isinstance(self.save, str):
+            raise InputError(f"save is {self.save!r}; expected a sequence of names, such as ({self.save!r},)")
         unknown = [kind for kind in self.save if kind not in WRITERS]
         if unknown or not self.save:
             found = ", ".join(map(repr, unknown)) or "empty"

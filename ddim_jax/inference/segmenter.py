@@ -149,10 +149,12 @@ class Segmenter(DeviceSampler):
         """Returns checked options: the fields `given`, the rest from `options` or, without, from the checkpoint.
 
         Raises:
-          InputError, TypeError: as `SamplingOptions.create`.
+          InputError, TypeError: as `SamplingOptions.create`; or `options` are of another class.
         """
         if options is None:
             return SamplingOptions.create(self.config, **given)
+        if not isinstance(options, SamplingOptions):
+            raise TypeError(f"options is a {type(options).__name__}; expected SamplingOptions; give others by name")
         base = options.checked().as_given()
         fused = {name: base[name] for name in ("protocol", "ensemble")}
         if base["threshold"] == SamplingOptions.create(self.config, **fused).threshold:

@@ -77,7 +77,7 @@ def plan_work(
     inputs = [local_path(path, "input") for path in ([inputs] if isinstance(inputs, str | os.PathLike) else inputs)]
     output_dir = local_path(output_dir, "output")
     process = Process.create(*process)
-    file_options = taken(FileOptions, given)
+    file_options = taken(FileOptions, given, SamplingOptions)
     options = segmenter.options(options, **given)
     file_options = file_options.checked()
     kinds = file_options.save

@@ -3,6 +3,7 @@
 import tempfile
 from pathlib import Path
 
+import filelock
 import jax
 from absl import logging
 
@@ -45,6 +46,7 @@ def keep_compiled_programs() -> Path | None:
         check_private(folder)
         with tempfile.TemporaryFile(dir=folder):  # JAX would warn for every program
             pass
+        _remove_halves(folder)
     except OSError as error:
         logging.warning("compiled programs are not kept between calls: %s", error)
         return None
@@ -52,3 +54,17 @@ def keep_compiled_programs() -> Path | None:
     jax.config.update("jax_compilation_cache_max_size", _MOST_BYTES)  # with a lock, so that processes can share it
     jax.config.update("jax_persistent_cache_enable_xla_caches", "none")  # outside of that size
     return folder
+
+
+def _remove_halves(folder: Path) -> None:
+    """Removes programs that JAX was killed, or found the disk full, while writing: it would keep no other beside them.
+
+    JAX writes NAME-cache and then NAME-atime, under a lock of this name.
+    """
+    try:
+        with filelock.FileLock(folder / ".lockfile", timeout=10):
+            for program in folder.glob("*-cache"):
+                if not program.with_name(program.name.removesuffix("-cache") + "-atime").exists():
+                    program.unlink()
+    except filelock.Timeout:  # another process is writing one
+        logging.warning("%s: locked by another process; programs written in part stay for now", folder)

@@ -60,6 +60,13 @@ def first_names(names: Sequence[object]) -> str:
     return ", ".join(map(str, names[:NAMED_AT_MOST])) + (", ..." if len(names) > NAMED_AT_MOST else "")
 
 
-def taken(kind: type[_Dataclass], given: dict[str, Any]) -> _Dataclass:
-    """The dataclass made of its fields among `given`, which are removed there; the others have their defaults."""
+def taken(kind: type[_Dataclass], given: dict[str, Any], others: type) -> _Dataclass:
+    """The dataclass made of its fields among `given`, which are removed there; the others have their defaults.
+
+    Raises:
+      TypeError: what is left is no field of the dataclass `others` either.
+    """
+    known = [field.name for one in (kind, others) for field in dataclasses.fields(one)]
+    if unknown := [name for name in given if name not in known]:
+        raise TypeError(f"unexpected option {unknown[0]!r}; expected some of {', '.join(known)}")
     return kind(**{field.name: given.pop(field.name) for field in dataclasses.fields(kind) if field.name in given})

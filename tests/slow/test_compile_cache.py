@@ -56,6 +56,16 @@ def test_two_processes_that_start_at_once_share_the_folder(tmp_path):
     assert run(XDG_CACHE_HOME=str(tmp_path))[2] > 0
 
 
+def test_a_program_written_in_part_is_removed_so_that_others_are_kept(tmp_path):
+    """JAX, killed between a program and the time of its use, would write no other one beside it."""
+    value, folder, _, _ = run(XDG_CACHE_HOME=str(tmp_path))
+    (whole, *_) = Path(folder).glob("*-cache")
+    half = Path(folder, "jit_other-0-cache")
+    half.write_bytes(whole.read_bytes()[:99])
+    again, _, hits, said = run(XDG_CACHE_HOME=str(tmp_path))
+    assert (again, "persistent" in said) == (value, False) and hits > 0 and whole.exists() and not half.exists()
+
+
 def test_a_second_training_compiles_nothing(tmp_path):
     (tmp_path / "tiny.py").write_text(config_file(unet_config(steps=4)))
     environment = without_the_tests_cache() | {"JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(tmp_path)}

@@ -76,7 +76,7 @@ def divided(root, **parts):
     return root
 
 
-def test_folders_called_after_splits_are_the_split(scored, tmp_path):
+def test_folders_called_after_splits_are_the_split(scored, tmp_path, caplog):
     data = {"name": "folder", "root": "/nowhere"}
     root = divided(make_folder(tmp_path / "a"), train=range(7), Val=(7, 8), testing=range(9, 12))
     ids = tuple(f"testing/{number:02d}" for number in (9, 10, 11))
@@ -91,10 +91,13 @@ def test_folders_called_after_splits_are_the_split(scored, tmp_path):
         scored(data, data_root=in_part, split="test")
     without = divided(make_folder(tmp_path / "c"), train=range(6), val=range(6, 12))
     assert scored(data, data_root=without)[1] == "all"
+    told = "all of its pairs are scored, those of folders called after splits (train, val) among them; --split scores"
+    assert told in caplog.text
     one = divided(make_folder(tmp_path / "d"), test=range(12))
     assert scored(data, data_root=one)[1] == "all"
-    with pytest.raises(InputError, match=r"d has no splits\.csv, so there is no split test"):
-        scored(data, data_root=one, split="test")
+    assert scored(data, data_root=one, split="test")[:2] == (tuple(f"test/{i}" for i in ALL), "test")
+    with pytest.raises(InputError, match=r"d has no splits\.csv, so there is no split val"):
+        scored(data, data_root=one, split="val")
 
 
 def test_a_table_of_groups_alone_is_refused_with_what_to_do(scored, tmp_path):

@@ -4,6 +4,7 @@ import csv
 import json
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from evaluation_fakes import MemorySource, hand_case
@@ -66,22 +67,44 @@ def test_two_evaluations_that_end_at_once_leave_one_of_both_and_tell_of_the_othe
 
 
 @pytest.mark.parametrize("stopped", ["write_per_image", "write_json"])
-def test_an_evaluation_that_is_stopped_while_it_writes_is_replaced_by_the_next(tmp_path, monkeypatch, stopped):
+def test_a_full_disk_or_a_stop_while_tables_are_written_costs_no_earlier_evaluation(tmp_path, monkeypatch, stopped):
+    segmenter, source = hand_case()
+    evaluate(segmenter, source, tmp_path, split="val", figures=False)
+    before = there(tmp_path)
+
+    def fails(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, stopped, fails)
+        with pytest.raises(OSError, match="No space"):
+            evaluate(segmenter, source, tmp_path, split="test")
+    assert there(tmp_path) == before and not (tmp_path / ".evaluation.new").exists()
+    (tmp_path / ".evaluation.new").mkdir()  # as one that was killed leaves it
+    (tmp_path / ".evaluation.new" / "per_volume.csv").touch()
+    evaluate(segmenter, MemorySource(source.examples[:2]), tmp_path, split="test", figures=False)
+    assert set(there(tmp_path)) == {"metrics.json", "per_image.csv"}
+    assert json.loads((tmp_path / "metrics.json").read_text())["images"] == 2
+
+
+def test_an_evaluation_that_is_stopped_while_it_replaces_another_is_replaced_by_the_next(tmp_path, monkeypatch):
     """It leaves no metrics.json and no figure that could be taken for those of its tables."""
     segmenter, source = hand_case()
     evaluate(segmenter, source, tmp_path, split="val")
     (tmp_path / "figures" / "mine.png").touch()
+    replace = Path.replace
 
-    def interrupted(*_):
-        raise KeyboardInterrupt
+    def interrupted(path, target):
+        if path.parent.name == ".evaluation.new" and path.name == "metrics.json":
+            raise KeyboardInterrupt
+        return replace(path, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(run_module, stopped, interrupted)
+        patch.setattr(Path, "replace", interrupted)
         with pytest.raises(KeyboardInterrupt):
             evaluate(segmenter, source, tmp_path, split="test")
     assert [path.name for path in (tmp_path / "figures").iterdir()] == ["mine.png"]
-    tables = {"per_image.csv"} if stopped == "write_json" else set()
-    assert {path.name for path in tmp_path.iterdir()} == tables | {"figures", ".evaluation.lock"}
+    assert {path.name for path in tmp_path.iterdir()} == {"per_image.csv", "figures", ".evaluation.lock"}
     evaluate(segmenter, MemorySource(source.examples[:2]), tmp_path, split="test", figures=False)
     assert numbers(tmp_path) == ("test", 2, 2, ["mine.png"])
 

@@ -9,7 +9,7 @@ from result_files import contents
 from segmenters import picture, red_segmenter
 
 from ddim_jax.imageio.clinic import library
-from ddim_jax.inference import segment_files
+from ddim_jax.inference import FileOptions, segment_files
 from ddim_jax.runtime.errors import CheckpointError, InputError
 
 
@@ -82,6 +82,7 @@ def test_values_that_are_not_finite_are_not_written(folder, out):
             {"save": ("mask", "masks")},
             "save is 'masks'; expected some of dicom-overlay, dicom-probability, dicom-seg, hypotheses, mask, nifti",
         ),
+        ({"save": "mask"}, r"save is 'mask'; expected a sequence of names, such as \('mask',\)"),
         ({"save": ()}, "save is empty"),
         ({"prefetch": 0}, "prefetch is 0"),
         ({"steps": 101}, "steps is 101"),
@@ -91,6 +92,13 @@ def test_bad_arguments_leave_no_trace(folder, out, options, message):
     with pytest.raises(InputError, match=message):
         segment_files(red_segmenter(), folder, out, **options)
     assert not out.exists()
+
+
+def test_options_of_another_kind_are_told(folder, out):
+    with pytest.raises(TypeError, match="options is a FileOptions; expected SamplingOptions; give others by name"):
+        segment_files(red_segmenter(), folder, out, FileOptions(save=("mask",)))
+    with pytest.raises(TypeError, match="unexpected option 'saves'; expected some of save, .*, steps, "):
+        segment_files(red_segmenter(), folder, out, saves=("mask",))
 
 
 def test_a_file_in_the_place_of_the_output_folder(folder):

@@ -41,5 +41,11 @@ def test_fields_of_options_are_taken_from_what_was_given():
         near: int = 1
         far: int = 2
 
+    @dataclasses.dataclass(frozen=True)
+    class Others:
+        other: int = 3
+
     given = {"far": 5, "other": 7}
-    assert taken(Options, given) == Options(1, 5) and given == {"other": 7}
+    assert taken(Options, given, Others) == Options(1, 5) and given == {"other": 7}
+    with pytest.raises(TypeError, match=r"^unexpected option 'fars'; expected some of near, far, other$"):
+        taken(Options, {"fars": 5}, Others)
