@@ -97,7 +97,7 @@ def test_bad_arguments_leave_no_trace(folder, out, options, message):
 def test_options_of_another_kind_are_told(folder, out):
     with pytest.raises(TypeError, match="options is a FileOptions; expected SamplingOptions; give others by name"):
         segment_files(red_segmenter(), folder, out, FileOptions(save=("mask",)))
-    with pytest.raises(TypeError, match="unexpected option 'saves'; expected some of save, .*, steps, "):
+    with pytest.raises(TypeError, match=r"unexpected option 'saves'; expected some of save, .*, steps, "):
         segment_files(red_segmenter(), folder, out, saves=("mask",))
 
 
