@@ -97,8 +97,9 @@ def in_order(files: Sequence[Path], headers: list["Dataset"], remarks: list[str]
             f"({quantity(len(doubled), 'such pair')}); {what}"
         )
     usual = float(np.median(steps))
-    gaps = [number for number, step in enumerate(steps) if step > 1.5 * usual]
-    if gaps:  # each slice is segmented by itself: those that are there can be
+    times = steps / usual
+    gaps = np.flatnonzero((times >= 1.5) & (np.abs(times - np.round(times)) <= 0.25))
+    if gaps.size:  # each slice is segmented by itself: those that are there can be
         remarks.append(
             f"slices missing (in {quantity(len(gaps), 'place')}, such as behind slice {gaps[0] + 1}: "
             f"{steps[gaps[0]]:.4g} mm to the next, {usual:.4g} mm between the others)"

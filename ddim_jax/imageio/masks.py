@@ -34,10 +34,10 @@ def mask_of_picture(picture: Image.Image, labels: Labels = Labels(), *, lossy: b
 
     * Booleans, grey of any depth and palettes or RGB made of greys go by brightness. Palettes and RGB with colours must
       be exactly two of them, one black (the background).
-    * With an alpha channel, or a colour that is marked transparent, that varies over an image of one colour or over
-      black alone, alpha is the mask; else the image is laid over black. Black that is marked transparent everywhere is
-      an empty mask. Refused are other images that are transparent everywhere, and those that show dark and bright parts
-      and whose transparent pixels have a colour: either may be the background.
+    * With an alpha channel, or a colour that is marked transparent, that varies over an image of one colour, alpha is
+      the mask; else the image is laid over black. Black that is marked transparent everywhere is an empty mask. Refused
+      are other images that are transparent everywhere, and those whose transparent pixels have a colour and that show
+      black alone, a drawing or the background, or dark and bright parts: either may be the background.
     * A palette that has one colour for two of the indices is a label map: its colours do not tell these apart.
     * Negative values are refused.
     * A constant mask is empty where it is 0 and full elsewhere (in a JPEG: elsewhere from 32 on).
@@ -262,12 +262,14 @@ def _seen(rgba: np.ndarray, name: str, by_value: bool = False) -> np.ndarray:
 
 
 def _check_background(rgba: np.ndarray, name: str) -> None:
-    """Refuses pixels, or the colours of a palette, of which the bright ones may be foreground or an edge."""
+    """Refuses pixels, or the colours of a palette, of which the bright or the hidden ones may be the foreground."""
     seen, hidden = rgba[rgba[..., 3] > 0, :3].max(axis=-1), rgba[rgba[..., 3] == 0, :3]
-    if seen.size and hidden.any() and 2 * int(seen.min()) < int(seen.max()):
+    if seen.size and hidden.any() and (not seen.any() or 2 * int(seen.min()) < int(seen.max())):
+        found = f"go from {seen.min()} to {seen.max()}" if seen.any() else "are black"
         raise DataError(
-            f"{name}: its transparent pixels have a colour, up to {hidden.max()}, and those that can be seen go from "
-            f"{seen.min()} to {seen.max()}, so nothing says which of these are background; save the mask without alpha."
+            f"{name}: its transparent pixels have a colour, up to {hidden.max()}, and those that can be seen {found}, "
+            "so nothing says which pixels are background; save the mask without transparency, with 0 for the "
+            "background and 255 for the foreground."
         )
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 _SAMPLED = 8  # slices whose values decide on black and white where no file says so
-_ROUNDED = 0.1001  # millimetres between a place and the line through two others, all with one decimal
+_ROUNDED = 0.1001  # millimetres between a coordinate and the line through two others, all with one decimal
 _MAX_SLICES = 2**17  # of one pixel, say: a header can speak of billions, and each is an object
 
 
@@ -85,8 +85,8 @@ class DicomStack(Stack):
             self._share_window()
         with errors_naming(files[0]):
             is_told = any(remark.startswith("slices missing") for remark in self.remarks)
-            if self.lies_in_space and not is_told and (uneven := _uneven_distances(self)):
-                self.remarks.append(f"slices at uneven distances ({uneven}; no volume)")
+            if self.lies_in_space and not is_told and (uneven := _uneven_places(self)):
+                self.remarks.append(f"slices not in even places ({uneven}; no volume)")
             self.remarks += length_remarks(headers[0])
 
     def read(self, index: int) -> np.ndarray:
@@ -232,10 +232,10 @@ def _normal(stack: DicomStack) -> np.ndarray:
     return np.cross(directions[:3], directions[3:])
 
 
-def _uneven_distances(stack: DicomStack) -> str | None:
-    """The distances of slices that have places, where they are uneven; None where they are even or nothing says.
+def _uneven_places(stack: DicomStack) -> str | None:
+    """The distances of slices whose places are not even; None where they are even or nothing says.
 
-    They are even where each place is off the equal parts of the line from first to last by no more than 1% of the mean
+    They are even where no coordinate is off the equal parts of the line from first to last by more than 1% of the mean
     distance, or than what one decimal rounds off.
     """
     if stack.count == 1 or orientation(stack.slices[0].header, stack.slices[0].frame) is None:
@@ -243,12 +243,12 @@ def _uneven_distances(stack: DicomStack) -> str | None:
     places = _places(stack)[spatial_order(stack)]
     apart = np.abs(np.diff(places, axis=0) @ _normal(stack))
     line = places[0] + np.linspace(0, 1, stack.count)[:, None] * (places[-1] - places[0])
-    off, step = np.linalg.norm(places - line, axis=1).max(), apart.mean()
+    off, step = np.abs(places - line).max(), apart.mean()
     if apart.min() < SAME_PLACE:
         return "some in one plane"
     if off <= max(0.01 * step, min(_ROUNDED, 0.2 * step)):
         return None
-    return f"{apart.min():.4g} to {apart.max():.4g} mm, up to {off:.2g} mm off even ones"
+    return f"{apart.min():.4g} to {apart.max():.4g} mm apart, up to {off:.2g} mm off even ones"
 
 
 def affine(stack: DicomStack) -> np.ndarray:
@@ -257,7 +257,7 @@ def affine(stack: DicomStack) -> np.ndarray:
     Slices are in the order of `spatial_order`.
 
     Raises:
-      DataError: a slice has no place, they share it or lie at uneven distances, or differ in orientation or spacing.
+      DataError: a slice has no place, they share it or are not in even places, or differ in orientation or spacing.
     """
     path, header, frame = stack.slices[0]
     with errors_naming(path):
@@ -284,9 +284,9 @@ def affine(stack: DicomStack) -> np.ndarray:
         rows, columns = directions[:3], directions[3:]
         if stack.count > 1:
             ordered = np.array(places)[spatial_order(stack)]
-            if uneven := _uneven_distances(stack):
+            if uneven := _uneven_places(stack):
                 raise DataError(
-                    f"{path}: the slices lie at uneven distances ({uneven}); NIfTI has one affine for all. Save masks "
+                    f"{path}: the slices are not in even places ({uneven}); NIfTI has one affine for all. Save masks "
                     "as PNG or DICOM-SEG."
                 )
             origin, step = ordered[0], (ordered[-1] - ordered[0]) / (stack.count - 1)

@@ -54,7 +54,7 @@ def save(path, slices, stack, context):
     """Writes [n, H, W] or [n, H, W, K] as the source has its values.
 
     Raises:
-      DataError: the slices of a DICOM source lie at uneven distances.
+      DataError: the slices of a DICOM source are not in even places.
     """
     nibabel = library("nibabel")
     weights = f"{len(context.members)} checkpoints" if context.members else f"step {context.step}"

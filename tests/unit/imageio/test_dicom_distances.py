@@ -76,26 +76,64 @@ def test_places_with_one_decimal_are_at_even_distances(step, tmp_path):
     np.testing.assert_allclose(affine(stack)[:, 2], (0, 0, mean, 0), atol=1e-9)
 
 
+@pytest.mark.parametrize("step", [0.625, 1.25, 3.0])
+def test_oblique_places_with_one_decimal_are_at_even_distances(step, tmp_path):
+    turned = np.linalg.qr(np.array([[3.0, 1, 2], [1, 4, 1], [2, 1, 5]]))[0] @ np.diag([-1, -1, 1])
+    turned[:, 2] = np.cross(turned[:, 0], turned[:, 1])
+    places = np.round(np.array([-120.04, 80.07, 33.02]) + step * np.arange(60)[:, None] * turned[:, 2], 1)
+    for number, place in enumerate(places):
+        directions = [*np.round(turned[:, 0], 9), *np.round(turned[:, 1], 9)]
+        ct_slice(
+            tmp_path / f"{number:03d}.dcm", np.zeros(SIDES), place=place, number=number,
+            ImageOrientationPatient=directions,
+        )  # fmt: skip
+    line = places[0] + np.linspace(0, 1, 60)[:, None] * (places[-1] - places[0])
+    assert np.linalg.norm(places - line, axis=1).max() > 0.1001
+    stack = open_stack(sorted(tmp_path.iterdir()))
+    assert stack.remarks == [REMARK] and stack.voxel_mm3 == pytest.approx(0.375 * step, rel=0.004)
+
+
+def test_slices_shifted_in_plane_are_not_in_even_places(tmp_path):
+    for number, shift in enumerate([0.0, 0.5, 0.0, 0.0]):
+        ct_slice(tmp_path / f"{number}.dcm", np.zeros(SIDES), place=(shift, 0.0, 3.0 * number), number=number)
+    stack = open_stack(sorted(tmp_path.iterdir()))
+    told = "slices not in even places (3 to 3 mm apart, up to 0.5 mm off even ones; no volume)"
+    assert stack.remarks == [told, REMARK] and stack.voxel_mm3 is None
+
+
 @pytest.mark.parametrize(
     ("heights", "told"),
     [
-        ((0, 2, 4.2, 6), "1.8 to 2.2 mm, up to 0.2 mm off"),
-        ((0, 0.1, 0.3, 0.4), "0.1 to 0.2 mm, up to 0.033 mm off"),
+        ((0, 3, 6, 11, 14), "slices not in even places (3 to 5 mm apart, up to 1 mm off even ones; no volume)"),
+        ((0, 3, 6, 11.3, 14), "slices missing (in 1 place, such as behind slice 3: 5.3 mm to the next, 3 mm between"),
+        ((0, 3, 6, 15, 18), "slices missing (in 1 place, such as behind slice 3: 9 mm to the next, 3 mm between"),
     ],
 )
-def test_uneven_distances_are_noted_and_named(heights, told, tmp_path):
+def test_slices_are_missing_where_a_step_is_a_multiple_of_the_usual_one(heights, told, tmp_path):
+    stack = series(tmp_path, heights)
+    assert stack.remarks[0].startswith(told) and stack.remarks[1:] == [REMARK]
+
+
+@pytest.mark.parametrize(
+    ("heights", "told"),
+    [
+        ((0, 2, 4.2, 6), "1.8 to 2.2 mm apart, up to 0.2 mm off"),
+        ((0, 0.1, 0.3, 0.4), "0.1 to 0.2 mm apart, up to 0.033 mm off"),
+    ],
+)
+def test_uneven_places_are_noted_and_named(heights, told, tmp_path):
     stack = series(tmp_path, heights)
     assert stack.voxel_mm3 is None
     assert [remark for remark in stack.remarks if "slices missing" not in remark] == [
-        *([] if heights[1] < 1 else [f"slices at uneven distances ({told} even ones; no volume)"]),
+        *([] if heights[1] < 1 else [f"slices not in even places ({told} even ones; no volume)"]),
         REMARK,
     ]
-    with pytest.raises(DataError, match=rf"000\.dcm: the slices lie at uneven distances \({told} even ones\); NIfTI"):
+    with pytest.raises(DataError, match=rf"000\.dcm: the slices are not in even places \({told} even ones\); NIfTI"):
         affine(stack)
 
 
 def test_frames_at_several_times_are_at_no_distances(tmp_path):
     stack = open_stack([frames(tmp_path / "a.dcm", [0.0, 3.0, 6.0, 0.0, 3.0, 6.0])])
     assert stack.voxel_mm3 is None and stack.remarks == [REMARK]
-    with pytest.raises(DataError, match=r"a\.dcm: the slices lie at uneven distances \(some in one plane\); NIfTI"):
+    with pytest.raises(DataError, match=r"a\.dcm: the slices are not in even places \(some in one plane\); NIfTI"):
         affine(stack)

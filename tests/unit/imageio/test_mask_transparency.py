@@ -28,31 +28,46 @@ def grey3(values):
 
 
 @pytest.mark.parametrize(
-    ("pixels", "palette", "transparency"),
+    ("pixels", "palette", "transparency", "highest"),
     [
-        (TRUTH, [255, 255, 255, 0, 0, 0], 0),
-        (TRUTH, [255, 255, 255, 0, 0, 0], b"\x00\xff"),
-        (1 - TRUTH, [0, 0, 0, 255, 255, 255], 1),
-        (DRAWN, None, 255),
-        (DRAWN > 0, None, 1),
-        (grey3(DRAWN), None, (255, 255, 255)),
+        (DRAWN, [0, 0, 0] * 255 + [255, 255, 255], 255, 255),
+        (TRUTH, [255, 255, 255, 0, 0, 0], b"\x00\xff", 255),
+        (TRUTH, [0, 0, 0, 128, 0, 0], 1, 128),
+        (DRAWN, None, 255, 255),
+        (DRAWN > 0, None, 1, 255),
+        (TRUTH * 255, None, 255, 255),
+        (grey3(TRUTH * 255), None, (255, 255, 255), 255),
+        (np.dstack([DRAWN, 255 - DRAWN]), None, None, 255),
+        (np.dstack([grey3(DRAWN), 255 - DRAWN]), None, None, 255),
+        (np.dstack([grey3(TRUTH * 255), 255 - TRUTH * 255]), None, None, 255),
     ],
-    ids=["palette", "palette-of-alphas", "palette-black-first", "grey", "bits", "rgb"],
-)  # fmt: skip
-def test_black_on_a_colour_that_is_transparent_is_the_mask(pixels, palette, transparency, tmp_path):
-    path = saved(tmp_path / "m.png", pixels, palette, transparency=transparency)
-    np.testing.assert_array_equal(read_mask(path), TRUTH)
+)
+def test_black_alone_is_drawing_or_background_where_what_is_transparent_has_a_colour(
+    pixels, palette, transparency, highest, tmp_path
+):
+    options = {} if transparency is None else {"transparency": transparency}
+    path = saved(tmp_path / "m.png", pixels, palette, **options)
+    told = rf"m\.png: its transparent .* up to {highest}, .* seen are black, .* without transparency, with 0 for"
+    with pytest.raises(DataError, match=told):
+        read_mask(path)
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_black_on_transparent_white_is_the_mask(channels, tmp_path):
+@pytest.mark.parametrize("hidden", [0, 255])
+def test_a_colour_over_what_is_transparent_is_the_mask(hidden, tmp_path):
     soft = np.where(TRUTH, 255, 0).astype(np.uint8)
     soft[30, 51:55] = [200, 130, 120, 60]  # the edge, of which half is drawn
-    alpha = np.dstack([DRAWN] * channels + [TRUTH * 255])
-    np.testing.assert_array_equal(read_mask(saved(tmp_path / "m.png", alpha)), TRUTH)
-    black = np.where(soft, 0, 255).astype(np.uint8)
-    path = saved(tmp_path / "s.png", np.dstack([black] * channels + [soft]))
-    np.testing.assert_array_equal(read_mask(path), soft > 127)
+    for number, colour in enumerate([(255, 255, 255), (255, 0, 0), (0, 0, 90)]):
+        pixels = np.where(soft[..., None], np.array(colour, np.uint8), np.uint8(hidden))
+        np.testing.assert_array_equal(
+            read_mask(saved(tmp_path / f"{number}.png", np.dstack([pixels, TRUTH * 255]))), TRUTH
+        )
+    for number, colour in enumerate([0, 255]):
+        grey = np.where(soft, colour, hidden if colour else 0).astype(np.uint8)
+        np.testing.assert_array_equal(
+            read_mask(saved(tmp_path / f"s{number}.png", np.dstack([grey, soft]))), soft > 127
+        )
+    black = saved(tmp_path / "p.png", TRUTH, [0, 0, 0, 0, 0, 0], transparency=0)
+    np.testing.assert_array_equal(read_mask(black), TRUTH)
 
 
 @pytest.mark.parametrize(

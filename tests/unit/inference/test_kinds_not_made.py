@@ -29,7 +29,7 @@ def test_a_series_with_a_slice_missing_has_all_but_nifti(series, out):
     (series / "IM003").unlink()
     summary = run(series, out, ("mask", "dicom-seg", "dicom-overlay", "nifti", "nifti-probability"))
     ((file, reason),) = summary.failed
-    assert (summary.done, file) == (0, str(series)) and "uneven distances" in reason
+    assert (summary.done, file) == (0, str(series)) and "not in even places" in reason
     # In the order in which writers are registered, whatever the order that was asked for.
     assert reason.endswith("written (dicom-overlay, dicom-seg, mask); leave out nifti, nifti-probability")
     record = records(out)["ct"]
@@ -50,7 +50,7 @@ def test_frames_at_one_place_have_all_but_nifti(tmp_path, out):
     summary = run(path, out, ("mask", "nifti"))
     ((file, reason),) = summary.failed
     assert file == str(path) and reason.startswith(
-        f"{path}: the slices lie at uneven distances (some in one plane); NIfTI has one affine for all. Save masks as"
+        f"{path}: the slices are not in even places (some in one plane); NIfTI has one affine for all. Save masks as"
     )
     assert records(out)["x"]["outputs"] == ["mask"] and len(list((out / "x_mask").iterdir())) == 3
 
@@ -128,7 +128,7 @@ def test_where_no_kind_can_be_made_the_index_claims_none(series, out):
     (series / "IM003").unlink()
     for _ in range(2):
         summary = run(series, out, ("nifti",))
-        assert "uneven distances" in summary.failed[0][1] and "other results" not in summary.failed[0][1]
+        assert "not in even places" in summary.failed[0][1] and "other results" not in summary.failed[0][1]
         assert summary.in_part == 0 and not list(out.glob("ct_*"))
         record = records(out)["ct"]
         assert (record["status"], record.get("outputs", []), record.get("doubt")) == ("failed", [], None)
