@@ -130,7 +130,7 @@ def test_what_cannot_run_is_one_line(start, tmp_path):
     )
     (tmp_path / "interrupted.py").write_text(tiny_file().replace("    return config", interrupt))
     interrupted = start(config="interrupted.py")
-    for program, *names in ((misspelt, "'stepz'", '"steps"'), (nowhere, str(tmp_path / "nowhere"), "images/")):
+    for program, *names in ((misspelt, "'train.stepz'", '"steps"'), (nowhere, str(tmp_path / "nowhere"), "images/")):
         assert program.wait() == 2
         assert program.said.startswith("error: ") and program.said.count("\n") == 1
         assert all(name in program.said for name in names)

@@ -50,8 +50,8 @@ _IMPOSSIBLE = {
     "sample.sampler=euler": ("sample.sampler is 'euler'",),
     "sample.clip_x0=-1.0": ("sample.clip_x0 is -1",),
     "seed=-1": ("seed is -1",),
-    "train.stepz=3": ("'stepz'", "steps"),
-    "trian.steps=3": ("'trian'", "train"),
+    "train.stepz=3": ("'train.stepz'", "steps"),
+    "trian.steps=3": ("'trian.steps'", "train"),
     "train.steps=many": ("train.steps", "many"),
 }
 """Fields that are set (a second one stands in the section of the first) -> a part of the message."""
