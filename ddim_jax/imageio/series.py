@@ -55,8 +55,8 @@ class DicomStack(Stack):
     """See `ddim_jax.imageio.stacks.Stack`; `slices` has the header of each.
 
     Files are sorted by their position along the normal of the slices, frames stay in the order of their file
-    (`spatial_order`). Where the
-    windows of the slices differ, all are shown with that of the middle one, so that they can be compared.
+    (`spatial_order`). Where the windows of the slices differ, all are shown with that of the middle one, so that they
+    can be compared.
     """
 
     def __init__(self, files: Sequence[Path], options: ReadOptions):
