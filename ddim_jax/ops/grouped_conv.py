@@ -5,8 +5,8 @@ an ordinary one, but stock kernels lose more than they save: XLA's own gradients
 need be, at 2 to 64 pixels a side (benchmarks/results/grouped_conv_cpu.json), and on a GPU groups of 8 channels starve
 the matrix units. The ways out that are used here:
 
-On CPU, where they are built, compiled kernels (`ops/cpu_kernels`): direct sums or, for 3 x 3 kernels with enough
-channels in a group, minimal filtering, which multiplies 16 times in place of 36. Small ordinary ones are summed without
+On CPU, where they are built, compiled kernels (`ops/cpu_kernels`): direct sums or, for most 3 x 3 kernels, minimal
+filtering, which multiplies 36 times in place of 144, or 16 times in place of 36. Small ordinary ones are summed without
 a copy of pixels or weights; those of few pixels and many weights are one matrix product.
 
 Elsewhere *supergroups*: m neighbouring groups become one ordinary convolution whose kernel is block diagonal, m small
@@ -15,6 +15,7 @@ the width of a supergroup is a trade that each platform settles differently. m =
 is one convolution for each group.
 """
 
+import dataclasses
 import functools
 import math
 import operator
@@ -41,10 +42,18 @@ _MANY_WEIGHTS_TO_A_PIXEL = 2**13
 """From so many to each pixel of the result, reading the weights is most of the work of an ordinary convolution: on a
 CPU one matrix product reads them once, unless they are few."""
 WINOGRAD_LEAST_CHANNELS = 16
-"""Channels of a group, outside (of upsampling also inside), from which minimal filtering saves more than its transforms
-cost."""
+"""Channels of a group, outside (of upsampling also inside), from which minimal filtering in tiles of 2 x 2 saves more
+than its transforms cost."""
 WINOGRAD_LEAST_INPUTS = 12
-"""The same inside."""
+"""The same inside; and of the gradient of the kernel in tiles of 4 x 4, which takes half as many outside."""
+_WINOGRAD_NARROWEST = 4
+"""The same on both sides for tiles of 4 x 4, for which groups are transformed together, where tiles are enough."""
+_MANY_TILES = 64
+"""Tiles of 4 x 4 of the batch beside which transforming the kernel does not count; of narrow groups half of them."""
+_TILES_OF_A_KERNEL = 40
+"""Tiles that take as long as transforming the kernel for them, where there are few."""
+_MANY_WEIGHTS = 2**16
+"""Weights of a group that leave the second-level cache, transformed for tiles of 4 x 4: twice `_MANY_TILES` then."""
 _IN_PLACE_WEIGHTS = 2**13
 """Weights of a 1 x 1 convolution that stay in the first-level cache: its pixels are read where they lie."""
 _IN_PLACE_PLACES = 4
@@ -74,8 +83,8 @@ def grouped_conv(
     The lowering is chosen when the program is lowered for a platform; gradients follow from it. A process with a CPU
     alone makes programs for CPUs, and `portable_operations` those for other platforms. With compiled kernels, float32
     can be differentiated in reverse mode, once; within `portable_operations` in both modes, any number of times.
-    Minimal filtering, on CPUs, adds inputs before it multiplies them: those beyond a quarter of what float32 holds may
-    overflow, and one that is not finite spreads over its tile of 2 x 2 results.
+    Minimal filtering, on CPUs, adds inputs before it multiplies them: those beyond a hundredth of what float32 holds
+    may overflow, and one that is not finite spreads over its tile of up to 4 x 4 results.
 
     Args:
       x: [batch, H, W, in_channels], float.
@@ -154,15 +163,36 @@ def _then_bias(lowering):
     return lambda x, kernel, bias: _add_bias(lowering(x, kernel), bias)
 
 
-def _compiled(x_shape, kernel_shape, groups, strides, pads):
-    """The call of the compiled kernels; by minimal filtering where ordinary_conv_avx2.json bears it out."""
-    three_by_three = (*kernel_shape[:2], *strides) == (3, 3, 1, 1)
+def _winograd(x_shape, kernel_shape, groups, size) -> tuple[int, int]:
+    """Sides of the tiles of minimal filtering, of a 3 x 3 convolution and the gradient of its kernel; 0: direct sums.
+
+    What winograd_avx512.json and winograd_avx2.json bear out.
+    """
     group_in, group_out = kernel_shape[2], kernel_shape[3] // groups
-    winograd = three_by_three and group_in >= WINOGRAD_LEAST_INPUTS and group_out >= WINOGRAD_LEAST_CHANNELS
+    of_four, of_two = (x_shape[0] * math.prod(-(-length // side) for length in size) for side in (4, 2))
+    wide = group_in >= WINOGRAD_LEAST_INPUTS and group_out >= WINOGRAD_LEAST_CHANNELS
+    if not wide:
+        enough = min(group_in, group_out) >= _WINOGRAD_NARROWEST and of_four >= _MANY_TILES // 2
+        kernels_too = group_in >= WINOGRAD_LEAST_INPUTS and group_out >= WINOGRAD_LEAST_CHANNELS // 2
+        return 4 * enough, 4 * (enough and kernels_too)
+    if group_in * group_out > _MANY_WEIGHTS:
+        side = 4 if of_four >= 2 * _MANY_TILES else 2
+    else:
+        with_kernel = 36 * (of_four + _TILES_OF_A_KERNEL) < 16 * (of_two + _TILES_OF_A_KERNEL)
+        side = 4 if of_four >= _MANY_TILES or with_kernel else 2
+    return side, side
+
+
+def _compiled(x_shape, kernel_shape, groups, strides, pads):
+    """The call of the compiled kernels."""
+    three_by_three = (*kernel_shape[:2], *strides) == (3, 3, 1, 1)
+    geometry = cpu_kernels.Geometry(groups, strides, pads)
+    size = geometry.out_size(x_shape[1:3], kernel_shape[:2])
+    winograd, of_kernel = _winograd(x_shape, kernel_shape, groups, size) if three_by_three else (0, 0)
     few_weights = kernel_shape[:2] == (1, 1) and math.prod(kernel_shape) <= _IN_PLACE_WEIGHTS
     few_places = three_by_three and math.prod(x_shape[1:3]) <= _IN_PLACE_PLACES
     in_place = groups == 1 and strides == (1, 1) and (few_weights or few_places)
-    geometry = cpu_kernels.Geometry(groups, strides, pads, winograd, in_place)
+    geometry = dataclasses.replace(geometry, winograd=winograd, winograd_kernel=of_kernel, in_place=in_place)
 
     def with_bias(x, kernel, bias):
         batch = x.shape[0]

@@ -54,9 +54,11 @@ def _with_vmap(function: Callable, weights: Sequence[int]) -> Callable:
 class Geometry:
     """The geometry of a convolution: groups, strides (rows, columns), zeros around ((top, bottom), (left, right)).
 
-    winograd: by minimal filtering, F(2 x 2, 3 x 3) of Lavin and Gray (2016), for kernels of 3 x 3 and strides of 1. It
-      adds inputs before it multiplies them: they may not be larger than a quarter of what float32 holds, and one that
-      is not finite spreads to the outputs of its tile, 2 x 2 pixels.
+    winograd: the side of a tile, 2 or 4, of minimal filtering (Lavin and Gray, 2016), for kernels of 3 x 3 and strides
+      of 1; 0: direct sums. It adds inputs before it multiplies them: they may not be larger than a hundredth of what
+      float32 holds, and one that is not finite spreads to the outputs of its tile. With 4 the transforms multiply by
+      thirds and by square roots, so that whole numbers are not exact.
+    winograd_kernel: the same for the gradient of the kernel.
     in_place: of one group with strides of 1, the value without a copy of pixels or kernel; of 1 x 1 without zeros
       around, the gradient of the input too.
     """
@@ -64,16 +66,17 @@ class Geometry:
     groups: int
     strides: tuple[int, int]
     pads: Pads
-    winograd: bool = False
+    winograd: int = 0
+    winograd_kernel: int = 0
     in_place: bool = False
 
     def attributes(self) -> dict[str, int]:
         """The attributes of the direct kernels."""
-        return dict(**self.for_winograd(), stride_rows=self.strides[0], stride_columns=self.strides[1])
+        return dict(**self.zeros(), groups=self.groups, stride_rows=self.strides[0], stride_columns=self.strides[1])
 
     def for_winograd(self) -> dict[str, int]:
-        """The attributes of the kernels of minimal filtering."""
-        return dict(**self.zeros(), groups=self.groups)
+        """The attributes of minimal filtering, for the value and the gradient of the input."""
+        return dict(**self.zeros(), groups=self.groups, tile=self.winograd)
 
     def zeros(self) -> dict[str, int]:
         """The attributes of the kernels in place."""
@@ -154,8 +157,8 @@ def conv_grad_kernel(
     """
 
     def backward(x, gradient):
-        if geometry.winograd:
-            attributes = dict(**geometry.for_winograd(), doubled=doubled)
+        if geometry.winograd_kernel:
+            attributes = geometry.for_winograd() | {"tile": geometry.winograd_kernel, "doubled": doubled}
             return _call("ddim_jax_winograd_conv_grad_kernel", [kernel_shape], x, gradient, **attributes)
         return _call("ddim_jax_grouped_conv_grad_kernel", [kernel_shape], x, gradient, **geometry.attributes())
 
@@ -195,7 +198,7 @@ def _transposed_backward(geometry, size, residuals, gradient):
 
 conv_transposed.defvjp(_transposed_forward, _transposed_backward)
 
-_DOUBLED = Geometry(groups=1, strides=(1, 1), pads=((1, 1), (1, 1)), winograd=True)
+_DOUBLED = Geometry(groups=1, strides=(1, 1), pads=((1, 1), (1, 1)), winograd=2, winograd_kernel=2)
 
 
 @jax.custom_vjp

@@ -24,18 +24,24 @@ CASES = {  # a handler, the shapes of its operands and results, its attributes
     "direct": ("grouped_conv", [X, KERNEL, BIAS], [DIRECT], STRIDES),
     "direct, transposed": ("grouped_conv_transposed", [DIRECT, KERNEL, (4, 8)], [X], STRIDES),
     "direct, gradient of the kernel": ("grouped_conv_grad_kernel", [X, DIRECT], [KERNEL], STRIDES),
-    "filtered": ("winograd_conv", [X, KERNEL, BIAS], [FILTERED], UNIT | {"transposed": False, "doubled": False}),
-    "filtered, transposed": (
-        "winograd_conv", [FILTERED, KERNEL, (4, 8)], [X], UNIT | {"transposed": True, "doubled": False},
+    "filtered": (
+        "winograd_conv", [X, KERNEL, BIAS], [FILTERED], UNIT | {"tile": 4, "transposed": False, "doubled": False},
     ),
-    "doubled": ("winograd_conv", [X, KERNEL, BIAS], [DOUBLED], ONES | {"transposed": False, "doubled": True}),
+    "filtered, transposed": (
+        "winograd_conv", [FILTERED, KERNEL, (4, 8)], [X], UNIT | {"tile": 4, "transposed": True, "doubled": False},
+    ),
+    "doubled": (
+        "winograd_conv", [X, KERNEL, BIAS], [DOUBLED], ONES | {"tile": 2, "transposed": False, "doubled": True},
+    ),
     "doubled, transposed": (
-        "winograd_conv", [DOUBLED, KERNEL, (4, 8)], [X], ONES | {"transposed": True, "doubled": True},
+        "winograd_conv", [DOUBLED, KERNEL, (4, 8)], [X], ONES | {"tile": 2, "transposed": True, "doubled": True},
     ),
     "filtered, gradient of the kernel": (
-        "winograd_conv_grad_kernel", [X, FILTERED], [KERNEL], UNIT | {"doubled": False},
+        "winograd_conv_grad_kernel", [X, FILTERED], [KERNEL], UNIT | {"tile": 4, "doubled": False},
     ),
-    "doubled, gradient of the kernel": ("winograd_conv_grad_kernel", [X, DOUBLED], [KERNEL], ONES | {"doubled": True}),
+    "doubled, gradient of the kernel": (
+        "winograd_conv_grad_kernel", [X, DOUBLED], [KERNEL], ONES | {"tile": 2, "doubled": True},
+    ),
     "in place": ("in_place_conv", [X, (3, 3, 8, 12), BIAS], [FILTERED], PADS),
     "in place, 1 x 1": (
         "in_place_conv", [X, (1, 1, 8, 12), BIAS], [(4, 7, 8, 12)], dict.fromkeys(PADS, 0),
