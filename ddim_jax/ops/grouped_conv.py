@@ -166,7 +166,7 @@ def _then_bias(lowering):
 def _winograd(x_shape, kernel_shape, groups, size) -> tuple[int, int]:
     """Sides of the tiles of minimal filtering, of a 3 x 3 convolution and the gradient of its kernel; 0: direct sums.
 
-    What winograd_avx512.json and winograd_avx2.json bear out.
+    What benchmarks/results/tiles_avx512.json bears out.
     """
     group_in, group_out = kernel_shape[2], kernel_shape[3] // groups
     of_four, of_two = (x_shape[0] * math.prod(-(-length // side) for length in size) for side in (4, 2))

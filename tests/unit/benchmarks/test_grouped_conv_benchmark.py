@@ -30,3 +30,12 @@ def test_a_run_that_is_stopped_leaves_the_rows_that_it_has(tmp_path, monkeypatch
     result = json.loads(file.read_text())
     assert [row["lowering"] for row in result["rows"]] == ["native", "another"]
     assert result["machine"]["dtype"] == "float32" and result["machine"]["device"]
+
+
+@pytest.mark.needs_kernels
+def test_tiles_take_turns_and_are_compared_with_direct_sums():
+    rows = list(grouped_conv.rows_of_tiles([(1, 8, 4, 4, 1)], calls=2))
+    assert [row["tile"] for row in rows] == [0, 2, 4]
+    assert all(row["case"] == [1, 8, 4, 4, 1] for row in rows)
+    assert all(min(row["forward_ms"], row["input_ms"], row["kernel_ms"]) > 0.0 for row in rows)
+    assert rows[0]["difference"] == 0.0 and 0.0 < rows[1]["difference"] < rows[2]["difference"] < 1e-5
