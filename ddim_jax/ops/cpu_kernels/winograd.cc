@@ -20,6 +20,8 @@ namespace {
 constexpr int64_t kBlock = 2 * kLanes;  // most outputs of one tile of a product
 constexpr int64_t kTileBytes = 128 << 10;  // of the transformed inputs of a task, for the second-level cache
 constexpr int64_t kTogether = 32;  // channels of groups that are transformed together, on their narrower side
+constexpr int64_t kTasksOfTiles = 32;  // at least, so that no thread has much more to do than another
+constexpr int64_t kUnit = kSums / 2;  // tiles of a task are a multiple of this: rows of a product, or half of them
 
 // A kernel, transformed: [group][block of outputs][point][input][output of the block], zeros beyond the last output.
 template <typename F>
@@ -109,9 +111,9 @@ void Convolve(ffi::ThreadPool& pool, const Array& x, const Array& kernel, const 
   if (group_out != block) chunk = 1;
   int64_t chunks = Ceil(groups, chunk), step = Ceil(chunk * group_in, kLanes) * kLanes;
   int64_t width = weights.blocks > 1 ? block : Ceil(chunk * block, kLanes) * kLanes;
-  int64_t most = kTileBytes / (int64_t(sizeof(float)) * F::points * step * kSums);
-  int64_t enough = std::min<int64_t>({most, 4, Ceil(tiles.count, kLeastTasks * kSums)});
-  int64_t together = std::max<int64_t>(1, enough) * kSums;
+  int64_t most = kTileBytes / (int64_t(sizeof(float)) * F::points * step * kUnit);
+  int64_t enough = std::min<int64_t>({most, 8, Ceil(tiles.count, kTasksOfTiles * kUnit)});
+  int64_t together = std::max<int64_t>(1, enough) * kUnit;
   int64_t parts_of_tiles = Ceil(tiles.count, together);
   int64_t parts = std::min(weights.blocks, Ceil(kLeastTasks, parts_of_tiles * chunks));
   const float* add = bias.element_count() ? bias.typed_data() : nullptr;
