@@ -31,6 +31,7 @@ import numpy as np
 from benchmarks.machine import device_in_words, provenance
 from ddim_jax.models.spec import DTYPES
 from ddim_jax.ops import cpu_kernels
+from ddim_jax.ops.cpu_kernels import library
 from ddim_jax.ops.grouped_conv import _conv, _matrix_product, _supergroup_conv
 from ddim_jax.runtime import allocator
 from ddim_jax.runtime.atomic import write_json
@@ -147,6 +148,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     measured = []
     shapes, calls = (ORDINARY, 3) if given.ordinary else (SHAPES, 10)
     if given.tiles:
+        if not cpu_kernels.available():
+            parser.error(f"--tiles compares the compiled kernels, which are not built: {library.BUILD}")
         os.sched_setaffinity(0, [max(os.sched_getaffinity(0))])
         allocator.keep_freed_memory()  # as the commands do
     device = device_in_words(jax.devices()[0], threads=len(os.sched_getaffinity(0)))
