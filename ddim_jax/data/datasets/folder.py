@@ -12,7 +12,7 @@ from absl import logging
 
 from ddim_jax.data.annotators import NUMBERED, check_annotators, of_annotators
 from ddim_jax.data.discovery import entries, match_pairs
-from ddim_jax.data.layouts import advice_on_files, advice_on_folder
+from ddim_jax.data.layouts import MASK_WORDS, NUMBERED_MASK, advice_on_files, advice_on_folder
 from ddim_jax.data.options import DataOptions
 from ddim_jax.data.sources import (
     SPLITS,
@@ -35,9 +35,9 @@ from ddim_jax.runtime.errors import DataError
 from ddim_jax.runtime.once import say_once
 from ddim_jax.runtime.values import quantity
 
-_MASK_SUFFIX = re.compile(r"[_-](masks?|segmentation|seg|labels?)$", re.IGNORECASE)
+_MASK_SUFFIX = re.compile(rf"[_-]({'|'.join(MASK_WORDS)})$", re.IGNORECASE)
 _NUMBER = re.compile(r"([_-]\d+|\s*\(\d+\))$")
-_NUMBERED_SUFFIX = re.compile(r"[_-](masks?|segmentation|seg|labels?)([_-]?\d+|\s*\(\d+\))$", re.IGNORECASE)
+_ENDINGS = f"{', '.join(f'_{word}' for word in MASK_WORDS[:-1])} or _{MASK_WORDS[-1]}, or with - for _"
 
 
 @DATASETS.register("folder")
@@ -91,9 +91,10 @@ load_folder.unused = dict.fromkeys(
 def find_pairs(root: Path, annotators: tuple[str, ...] = ()) -> list[Pair]:
     """Pairs the files of `root`/images with those of `root`/masks, both searched through and through.
 
-    A pair shares its path below images/ and masks/ but for the suffix; the mask's name may end in _mask, _segmentation,
-    _seg or _label. That path without the suffix is the id. Numbered masks of one image, such as x_mask and x_mask_1,
-    are masks of several structures in it; the log says of how many images, and which files it passes over.
+    A pair shares its path below images/ and masks/ but for the suffix; the mask's name may end in _ or - and one of
+    `ddim_jax.data.layouts.MASK_WORDS`. That path without the suffix is the id. Numbered masks of one image, such as
+    x_mask and x_mask_1, are masks of several structures in it; the log says of how many images, and which files it
+    passes over.
 
     Args:
       root: the folder.
@@ -136,9 +137,10 @@ def find_pairs(root: Path, annotators: tuple[str, ...] = ()) -> list[Pair]:
         told = quantity(len(problems), f"file of {where} does", f"files of {where} do")
         headline = (
             f"{root}: {told} not pair up by name; expected each mask where its image is, folders included "
-            f"({of_each[0]}/p07/x.png for images/p07/x.png), with or without _mask, _segmentation, _seg or _label:"
+            f"({of_each[0]}/p07/x.png for images/p07/x.png), with or without {_ENDINGS}:"
         )
-        error = Unpaired(*data_error(headline, problems).args, *advice_on_files(images, own))
+        others = [(_stem(file, folders[name]), file) for files in numbered.values() for file in files]
+        error = Unpaired(*data_error(headline, problems).args, *advice_on_files(images, [*own, *others]))
         error.pairs = () if annotators else tuple(found[0])  # no file is opened: a damaged one would replace this error
         raise error
     if others:
@@ -234,7 +236,7 @@ def _masks_of(
     for stem, file in masks:
         # An image may itself be called x_mask, or x_1: its own name goes first.
         bare = _MASK_SUFFIX.sub("", stem)
-        names = (stem, bare, _NUMBERED_SUFFIX.sub("", stem), *([_NUMBER.sub("", bare)] if may_be_bare else []))
+        names = (stem, bare, NUMBERED_MASK.sub("", stem), *([_NUMBER.sub("", bare)] if may_be_bare else []))
         own = next((name for name in names if same_name(name) in images), bare)
         if own in (stem, bare):
             found.append((own, file))
