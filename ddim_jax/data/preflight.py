@@ -114,7 +114,8 @@ def _split_line(division: Division, named: Mapping[str, Mapping[str, PairFacts]]
     numbers, what = division.numbers()
     if what != "images":
         found += f"; of {sum(numbers.values())} {what}: " + ", ".join(f"{n} {split}" for split, n in numbers.items())
-    advice = shared_pictures(named), few_in_words(numbers, what, folds), unseen_classes(of_split, labels)
+    few = few_in_words(numbers, what, folds, of_folders=division.of_folders)
+    advice = shared_pictures(named), few, unseen_classes(of_split, labels)
     return "split", f"{found}; {division.rule}", "; ".join(filter(None, advice))
 
 

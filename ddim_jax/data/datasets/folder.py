@@ -12,6 +12,7 @@ from absl import logging
 
 from ddim_jax.data.annotators import NUMBERED, check_annotators, of_annotators
 from ddim_jax.data.discovery import entries, match_pairs
+from ddim_jax.data.groups import groups_of_pairs, patient_keys
 from ddim_jax.data.layouts import MASK_WORDS, NUMBERED_MASK, advice_on_files, advice_on_folder
 from ddim_jax.data.options import DataOptions
 from ddim_jax.data.sources import (
@@ -25,7 +26,6 @@ from ddim_jax.data.sources import (
     same_name,
 )
 from ddim_jax.data.splits import divide
-from ddim_jax.data.tables import SPELLINGS
 from ddim_jax.imageio.dicom_grouping import own_scales
 from ddim_jax.imageio.images import image_suffixes, reader_of, suffix_of
 from ddim_jax.imageio.listing import iterate_images, kind_of
@@ -61,7 +61,9 @@ def load_folder(split: str, options: DataOptions) -> PairSource:
         raise
     if options.reading.window is None:
         check_ranges(root, (pair.image for pair in pairs if pair.slice is None))
-    groups = _groups(pairs, by_folder=options.groups == "folder")
+    counted = {"patient"} | ({"folder"} if options.groups == "folder" else set())
+    keys = {pair.id: [key for key in patient_keys(pair.id, pair.image) if key[0] in counted] for pair in pairs}
+    groups = groups_of_pairs(pairs, keys)
 
     def source_of(pairs: list[Pair], groups: Mapping[str, str]) -> PairSource:
         place = root.resolve()
@@ -268,33 +270,3 @@ def slices_of(pair: Pair) -> list[Pair]:
         return [pair]
     whole = Volume(pair.id, count)
     return [pair._replace(id=f"{pair.id}#{n + 1:03d}", slice=n, volume=whole) for n in range(count)]
-
-
-def _first_folder(name: str) -> str:
-    first, slash, rest = name.partition("/")
-    if first.casefold() in SPELLINGS:
-        first, slash, _ = rest.partition("/")
-    return first if slash else ""
-
-
-def _groups(pairs: Iterable[Pair], by_folder: bool) -> dict[str, str]:
-    """The group of each pair: of one patient by what the files say, else of the first folder, else of the volume.
-
-    Of a folder that is called after a split the first one in it counts. A patient is called after the first of the
-    pairs: the table of the split is copied about, and not even a digest of the identity is in it, which trying numbers
-    would turn back.
-
-    Args:
-      pairs: of the folder.
-      by_folder: first folders are groups.
-    """
-    groups, first = {}, {}
-    for pair in pairs:
-        patient = getattr(reader_of(pair.image), "patient", None)
-        if patient is not None and (identity := patient(pair.image)):
-            groups[pair.id] = f"patient of {first.setdefault(identity, pair.id)}"
-        elif by_folder and (folder := _first_folder(pair.id)):
-            groups[pair.id] = folder
-        elif pair.slice is not None:
-            groups[pair.id] = pair.id.rpartition("#")[0]
-    return groups
