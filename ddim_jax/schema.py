@@ -76,8 +76,8 @@ SCHEMA: dict[str, Any] = {
             str,
             "",
             "a folder of images without masks to train on beside the others, with masks by the average of the "
-            "weights; what is of another split is left out; on resume the images are compared; a step takes more than "
-            "twice the time, with several train.validation_steps still more",
+            "weights; what is of another split, or of its patients, is left out; on resume the images are compared; a "
+            "step takes more than twice the time, with several train.validation_steps still more",
             optional=True,
             resume="free",
             added=True,
