@@ -11,7 +11,6 @@ benchmarks.render` puts the tables into the pages.
 """
 
 import argparse
-import functools
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -27,7 +26,6 @@ from benchmarks.quality.figures import draw_robustness
 from benchmarks.quality.rows import check_groups
 from benchmarks.quality.runs import augmentation_of
 from benchmarks.result_file import merged, read_rows, write_rows
-from ddim_jax.checkpoints.weights import open_weights
 from ddim_jax.data import Example
 from ddim_jax.data.sources import groups_of
 from ddim_jax.evaluation import open_split
@@ -44,9 +42,11 @@ from ddim_jax.sampling_options import SamplingOptions
 
 OUTPUT = ROOT / "docs" / "results" / "robustness.json"
 _TRAINING = ("dataset", "system", "augmentation", "size", "train_steps", "seed")
-RUN = (*_TRAINING, "adversarial_epsilon", "adversarial_share", "interpolated", "steps")
+RUN = (*_TRAINING, "packaged", "adversarial_epsilon", "adversarial_share", "interpolated", "steps")
 IDENTITY = (*RUN, "change", "through", "severity")
 RULES = {
+    "packaged": "true: the weights that the package brings, by their name",
+    "step": "of the checkpoint, of the train_steps that its training has",
     "change": "a corruption, an attack, or none: the clean images; severity: of a corruption 1 to 5, of an attack "
     "the largest change of a level, of 255",
     "through": "the gradient of an attack: sampler, of all steps of the sampler; one step, of one evaluation at the "
@@ -208,12 +208,14 @@ def rows_of(
         "dataset": source.name,
         "split": split,
         "system": config["model"]["name"],
+        "packaged": ckpt in SHA256 and begun is None,
         "augmentation": augmentation_of(config),
         "adversarial_epsilon": config["train"].get("adversarial_epsilon", 0.0),
         "adversarial_share": config["train"].get("adversarial_share", 1.0),
         "interpolated": share,
         "size": config["data"]["image_size"],
-        "train_steps": network.step,
+        "train_steps": config["train"]["steps"],
+        "step": network.step,
         "seed": config["seed"],
         "sampler": options.sampler,
         "steps": options.steps,
@@ -230,18 +232,7 @@ def rows_of(
 
 def is_packaged(row: Mapping[str, Any]) -> bool:
     """True for rows of the packaged networks, one step of the sampler."""
-    about = tuple(row[name] for name in ("dataset", "system", "size", "augmentation"))
-    return about in _packaged_kinds() and not row["adversarial_epsilon"] and row["interpolated"] == row["steps"] == 1
-
-
-@functools.cache
-def _packaged_kinds() -> set[tuple]:
-    """Data set, network, size and augmentation of each packaged file."""
-    configs = {name: open_weights(name).metadata["config"] for name in SHA256}
-    return {
-        (name, config["model"]["name"], config["data"]["image_size"], augmentation_of(config))
-        for name, config in configs.items()
-    }
+    return row["packaged"] and row["steps"] == 1
 
 
 def is_of_page(row: Mapping[str, Any]) -> bool:
