@@ -44,8 +44,8 @@ RULES = {
     "dice_mean": "protocol mean, at each image's own size; dice_ci is a 95% percentile bootstrap over the images",
     "kept_dice": "when the most doubtful fifth of the images is set aside",
     "false_alarms": "images whose truth is empty and whose mask is not, of empty_truths",
-    "doubt_correlation": "rank correlation of the doubt with Dice; in rows before 01b5ded, of calibrated runs "
-    "that of a temperature",
+    "doubt_correlation": "rank correlation of the doubt with Dice; of runs without a calibration (no area_coverage) of "
+    "the doubt as the network has it; in rows of commits before 01b5ded, of the others, of that at a temperature",
     "area_coverage": "share of the images whose true area is in the calibrated interval; null: the run has none; "
     "area_coverage_ci is its 95% binomial interval",
     "area_width_share": "mean width of that interval, as a share of the image's pixels",
