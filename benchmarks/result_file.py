@@ -7,26 +7,10 @@ from typing import Any
 
 from ddim_jax.runtime.atomic import write_json
 
-_EARLIER_PROTOCOLS = {"calibrated": "mean"}
-"""Names that the protocols had when files were written that are still read."""
-
 
 def read_result(path: Path) -> dict[str, Any]:
-    """The content of a result file, with the names that protocols have today; {} where there is no file."""
-    return renamed(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
-
-
-def renamed(content: dict[str, Any]) -> dict[str, Any]:
-    """`content` with protocols by today's names: the field `protocol` of entries, and the keys of `protocols`."""
-    found = dict(content)
-    for name, value in content.items():
-        if name == "protocol":
-            found[name] = _EARLIER_PROTOCOLS.get(value, value)
-        elif name == "protocols":
-            found[name] = {_EARLIER_PROTOCOLS.get(protocol, protocol): scores for protocol, scores in value.items()}
-        elif isinstance(value, list):
-            found[name] = [renamed(entry) if isinstance(entry, dict) else entry for entry in value]
-    return found
+    """The content of a result file; {} where there is no file."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
