@@ -24,7 +24,7 @@ from benchmarks.quality.adversary import EPSILONS, PGD_RESTARTS, PGD_STEPS, atta
 from benchmarks.quality.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from benchmarks.quality.figures import draw_robustness
 from benchmarks.quality.rows import check_groups
-from benchmarks.quality.runs import augmentation_of
+from benchmarks.quality.runs import about_training
 from benchmarks.result_file import merged, read_rows, write_rows
 from ddim_jax.data import Example
 from ddim_jax.data.sources import groups_of
@@ -41,7 +41,7 @@ from ddim_jax.runtime.errors import InputError, report_input_errors
 from ddim_jax.sampling_options import SamplingOptions
 
 OUTPUT = ROOT / "docs" / "results" / "robustness.json"
-_TRAINING = ("dataset", "system", "augmentation", "size", "train_steps", "seed")
+_TRAINING = ("dataset", "system", "augmentation", "size", "stem", "train_steps", "seed")
 RUN = (*_TRAINING, "packaged", "adversarial_epsilon", "adversarial_share", "interpolated", "steps")
 IDENTITY = (*RUN, "change", "through", "severity")
 RULES = {
@@ -207,16 +207,12 @@ def rows_of(
     about = {
         "dataset": source.name,
         "split": split,
-        "system": config["model"]["name"],
         "packaged": ckpt in SHA256 and begun is None,
-        "augmentation": augmentation_of(config),
+        **about_training(config),
+        "step": network.step,
         "adversarial_epsilon": config["train"].get("adversarial_epsilon", 0.0),
         "adversarial_share": config["train"].get("adversarial_share", 1.0),
         "interpolated": share,
-        "size": config["data"]["image_size"],
-        "train_steps": config["train"]["steps"],
-        "step": network.step,
-        "seed": config["seed"],
         "sampler": options.sampler,
         "steps": options.steps,
         "samples": options.samples,

@@ -51,6 +51,18 @@ def stem_of(config: Mapping[str, Any]) -> int:
     return create_model(about["name"], preset=about.get("preset"), **about.get("overrides", {})).stem_stride
 
 
+def about_training(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a row that say of a saved config what was trained, on images of what size, how long."""
+    return {
+        "system": config["model"]["name"],
+        "augmentation": augmentation_of(config),
+        "size": config["data"]["image_size"],
+        "stem": stem_of(config),
+        "train_steps": config["train"]["steps"],
+        "seed": config["seed"],
+    }
+
+
 def with_augmentation(row: Mapping[str, Any]) -> str:
     """The network of a row of a table, with its augmentation unless that is plain "strong"."""
     return ", ".join([f"`{row['system']}`", *(part for part in row["augmentation"].split(", ") if part != "strong")])

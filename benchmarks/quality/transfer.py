@@ -19,7 +19,7 @@ from typing import Any
 from benchmarks.machine import ROOT, provenance
 from benchmarks.quality.ablation import TOO_NARROW, gain_of
 from benchmarks.quality.rows import area_interval, read_per_image, scores_of_images
-from benchmarks.quality.runs import augmentation_of, read_config, stem_of, with_augmentation
+from benchmarks.quality.runs import about_training, read_config, with_augmentation
 from benchmarks.result_file import add_row, read_rows
 from benchmarks.tables import (
     INPUT,
@@ -84,15 +84,7 @@ def row_of(metrics: Mapping[str, Any], per_image: Sequence[Mapping[str, str]]) -
 def about_run(run: Path, data: Path | None) -> dict[str, Any]:
     """The fields of a row that say which run it is of; packed weights do not say where their images lay."""
     config = read_config(run)
-    return {
-        "dataset": Path(data or config["data"]["root"]).resolve().name,
-        "system": config["model"]["name"],
-        "augmentation": augmentation_of(config),
-        "size": config["data"]["image_size"],
-        "stem": stem_of(config),
-        "train_steps": config["train"]["steps"],
-        "seed": config["seed"],
-    }
+    return {"dataset": Path(data or config["data"]["root"]).resolve().name, **about_training(config)}
 
 
 Scored = tuple[dict[str, Any], dict[str, float]]

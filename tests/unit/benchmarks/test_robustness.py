@@ -205,7 +205,7 @@ def test_rows_tables_and_figure(checkpoint, tmp_path, capsys):
     assert (output.parent / "robustness_red.png").stat().st_size > 10_000
 
     # Another size and another training of these images have rows of their own: one set replaced the other.
-    for other in ({"size": 2 * clean["size"]}, {"train_steps": 900}, {"packaged": True}):
+    for other in ({"size": 2 * clean["size"]}, {"stem": 4}, {"train_steps": 900}, {"packaged": True}):
         others = [row | other for row in rows]
         assert len(merged(rows, others, robustness.IDENTITY)) == 2 * len(rows)
 
@@ -287,6 +287,7 @@ def test_the_page_has_the_packaged_networks_the_unets_and_what_was_trained_on_at
             "adversarial_share": 1.0,
             "interpolated": 1.0,
             "packaged": False,
+            "stem": 2,
         }
         for change, severity in (("none", 0), *(("contrast", k) for k in SEVERITIES), ("fgsm", 2), ("pgd", 2)):
             own = network | about | {"change": change, "severity": severity, "through": through}
