@@ -13,6 +13,11 @@ INPUT = "input size / stem"
 """The heading of `input_of`."""
 
 
+def images_of(row: Row) -> str:
+    """The data set of a row and its split; images from elsewhere are called external."""
+    return f"{row['dataset']}, {row['source'].replace('elsewhere', 'external')}"
+
+
 def input_of(row: Row) -> str:
     """The side of a network's images, and of the patches of pixels that it folds into channels first."""
     return f"{row['size']} / {row['stem']}"

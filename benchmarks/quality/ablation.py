@@ -157,7 +157,7 @@ def row_of(data: Path, given: argparse.Namespace) -> dict[str, Any]:
 def ablations(root: Path) -> str:
     """The table of docs/results/ablations.json."""
     rows = read_rows(root / "docs" / "results" / "ablations.json")
-    return table(_COLUMNS, rows) + TOO_NARROW + measured_at(rows) if rows else "Not yet measured.\n"
+    return table(_COLUMNS, rows) + TOO_NARROW + measured_at(rows)
 
 
 def _more(row: Row) -> str:
@@ -175,9 +175,9 @@ _COLUMNS: Columns = {
     "seeds": lambda row: f"{len(row['seeds'])}",
     "gain in validation": lambda row: f"{row['dice_val'][1] - row['dice_val'][0]:+.3f}",
     "n": "{n}",
-    "Dice without": lambda row: f"{row['dice'][0]:.3f}",
-    "Dice with": lambda row: f"{row['dice'][1]:.3f}",
-    "gain, bootstrap interval": lambda row: "{:+.3f} [{:+.3f}, {:+.3f}]".format(row["gain"], *row["gain_ci"]),
+    "Dice without": "{dice[0]:.3f}",
+    "Dice with": "{dice[1]:.3f}",
+    "gain, bootstrap interval": "{gain:+.3f} [{gain_ci[0]:+.3f}, {gain_ci[1]:+.3f}]",
     "parameters": _more,
     "time of a step, ratio": "{train_step_ratio:.2f}",
     "time of an image, ratio": "{evaluation_ratio:.2f}",

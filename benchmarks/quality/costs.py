@@ -157,7 +157,7 @@ def costs(root: Path) -> str:
         "image, by the U-Net's": lambda row: f"{row['image']:.2f}" if row["evaluations"] == 4 else "",
         "image, by one pass of the U-Net": lambda row: "" if row["evaluations"] == 4 else f"{row['image']:.1f}",
     }
-    return table(columns, rows) + measured_at(rows) if rows else "Not yet measured.\n"
+    return table(columns, rows) + measured_at(rows)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -20,8 +20,8 @@ import numpy as np
 from benchmarks.machine import ROOT, measured_on
 from benchmarks.quality.runs import run_resumable
 from benchmarks.quality.trainings import train_to_end
-from benchmarks.result_file import identity, merged, read_rows, write_rows
-from benchmarks.tables import Columns, Row, distinct, measured_at, table
+from benchmarks.result_file import merged, read_rows, write_rows
+from benchmarks.tables import Columns, Row, groups_of, measured_at, table
 from configs import ambiguous
 from ddim_jax.aggregation import sample_probabilities
 from ddim_jax.data import load_dataset
@@ -137,12 +137,8 @@ def rows_of(config: Any, source: AmbiguousSource, workdir: Path) -> list[dict[st
 def hypotheses(root: Path) -> str:
     """The table of the test images in docs/results/hypotheses.json: for each training the mean over its seeds."""
     rows = [row for row in read_rows(root / "docs" / "results" / "hypotheses.json") if row["split"] == "test"]
-    if not rows:
-        return "Not yet measured.\n"
-    kind = tuple(name for name in IDENTITY if name != "seed")
-    kinds = distinct(identity(row, kind) for row in rows)
-    means = [_mean([row for row in rows if identity(row, kind) == one]) for one in kinds]
-    return table(_COLUMNS, means) + measured_at(rows)
+    trainings = groups_of(rows, [name for name in IDENTITY if name != "seed"])
+    return table(_COLUMNS, map(_mean, trainings)) + measured_at(rows)
 
 
 def _mean(rows: Sequence[Row]) -> Row:

@@ -16,7 +16,7 @@ _ABOUT: Columns = {"images": "{dataset}", "network": with_augmentation, "input s
 _SCORES: Columns = {
     "Dice": "{dice_mean:.3f}",
     "retained Dice": "{share:.2f}",
-    "Dice drop": lambda row: f"{row['lost']:.3f} [{row['lost_ci'][0]:.3f}, {row['lost_ci'][1]:.3f}]",
+    "Dice drop": "{lost:.3f} [{lost_ci[0]:.3f}, {lost_ci[1]:.3f}]",
     "doubt": "{doubt_mean:.3f}",
 }
 _CHANGED: Columns = {"change": "{change}"} | _SCORES

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.result_file import identity
+from benchmarks.tables import Row
 from ddim_jax.metrics import bootstrap_interval
 from ddim_jax.runtime.errors import InputError
 
-Row = Mapping[str, Any]
 IDENTITY = ("system", "dataset", "networks", "size", "device", "budget_s", "seed", "protocol")
 """Fields that tell one row from another. A new row takes the place of one that has the same values of them."""
 
@@ -51,6 +51,11 @@ def training_seconds(lines: Sequence[Mapping[str, Any]], batch_size: int) -> flo
     return total
 
 
+def validation_dice(lines: Iterable[Mapping[str, Any]], step: int) -> float:
+    """The validation Dice of a step, the last where a run came there again, from the lines of its `metrics.jsonl`."""
+    return {line["step"]: line["validation_dice"] for line in lines if "validation_dice" in line}[step]
+
+
 def rows_of(
     about: Mapping[str, Any],
     config: Mapping[str, Any],
@@ -68,7 +73,6 @@ def rows_of(
       metrics: the metrics.json of its evaluation.
     """
     train = config["train"]
-    validation = {line["step"]: line["validation_dice"] for line in lines if "validation_dice" in line}
     shared = {
         **about,
         "prediction": config["diffusion"]["prediction"],
@@ -79,7 +83,7 @@ def rows_of(
         "steps": train["steps"],
         "epochs": round(train["steps"] * train["batch_size"] / train_examples, 2),
         "picked_step": metrics["step"],
-        "validation_dice": validation[metrics["step"]],
+        "validation_dice": validation_dice(lines, metrics["step"]),
         "sampler": metrics["sampler"],
         "sampling_steps": metrics["steps"],
         "samples": metrics["samples"],

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.machine import ROOT, provenance
 from benchmarks.quality.figures import draw_curves
-from benchmarks.quality.rows import training_seconds
+from benchmarks.quality.rows import training_seconds, validation_dice
 from benchmarks.quality.runs import (
     Run,
     RunFailed,
@@ -152,11 +152,7 @@ def measure(curve: Curve, setting: Setting, segmenter: Segmenter, folder: Path) 
         "train_steps": config["train"]["steps"],
         "train_s": round(training_seconds(lines, config["train"]["batch_size"]), 1),
         "picked_step": metrics["step"],
-        "validation_dice": next(
-            line["validation_dice"]
-            for line in reversed(lines)
-            if "validation_dice" in line and line["step"] == metrics["step"]
-        ),
+        "validation_dice": validation_dice(lines, metrics["step"]),
     }
 
 

@@ -30,7 +30,7 @@ from benchmarks.quality.runs import (
     run_resumable,
     this_machine,
 )
-from benchmarks.result_file import identity, merged, read_result, write_rows
+from benchmarks.result_file import identity, merged, read_result, read_rows, write_rows
 from configs.table1 import SYSTEMS
 from ddim_jax.runtime.errors import report_input_errors
 
@@ -83,7 +83,7 @@ def make(given: argparse.Namespace, overrides: Sequence[str]) -> int:
     output, workdir = given.output, given.workdir
     machine = this_machine()
     check_networks(given, machine)
-    rows = read_result(output).get("rows", [])
+    rows = read_rows(output)
     failed = []
     for run in runs(given, overrides, machine["device"]):
         name = f"{run.dataset} {run.system} seed {run.seed}"

@@ -27,6 +27,7 @@ from benchmarks.tables import (
     Row,
     dice_of,
     groups_of,
+    images_of,
     input_of,
     measured_at,
     over_seeds,
@@ -160,23 +161,19 @@ def transfer(root: Path) -> str:
 def paired(root: Path) -> str:
     """The table of docs/results/paired.json."""
     rows = read_rows(root / "docs" / "results" / "paired.json")
-    return table(_PAIRED, rows) + TOO_NARROW + measured_at(rows, "Evaluated") if rows else "Not yet measured.\n"
-
-
-def _images(row: Row) -> str:
-    return f"{row['dataset']}, {row['source'].replace('elsewhere', 'external')}"
+    return table(_PAIRED, rows) + TOO_NARROW + measured_at(rows, "Evaluated")
 
 
 _PAIRED: Columns = {
-    "images": _images,
+    "images": images_of,
     "n": "{n}",
     INPUT: input_of,
     "seeds": lambda row: ", ".join(map(str, row["seeds"])),
     "networks": lambda row: " - ".join(with_augmentation(row | {"system": name}) for name in row["systems"]),
     "steps": lambda row: " and ".join(map(str, row["train_steps"])),
-    "Dice of the first": lambda row: f"{row['dice'][0]:.4f}",
-    "of the second": lambda row: f"{row['dice'][1]:.4f}",
-    "difference, bootstrap interval": lambda row: "{:+.4f} [{:+.4f}, {:+.4f}]".format(row["gain"], *row["gain_ci"]),
+    "Dice of the first": "{dice[0]:.4f}",
+    "of the second": "{dice[1]:.4f}",
+    "difference, bootstrap interval": "{gain:+.4f} [{gain_ci[0]:+.4f}, {gain_ci[1]:+.4f}]",
 }
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import ROOT, provenance
-from benchmarks.result_file import add_row, read_result
+from benchmarks.result_file import add_row, read_rows
 from benchmarks.tables import Columns, measured_at, table
 from ddim_jax.data import has_split, load_dataset
 from ddim_jax.inference import Segmenter
@@ -80,7 +80,7 @@ def rows_of(dataset: str, reference: Reference, pictures: dict[str, Iterable[np.
 
 def unlike(root: Path) -> str:
     """The table of docs/results/unlike.json."""
-    rows = read_result(root / "docs" / "results" / "unlike.json").get("rows", [])
+    rows = read_rows(root / "docs" / "results" / "unlike.json")
     return table(_COLUMNS, rows) + measured_at(rows)
 
 
