@@ -1,11 +1,23 @@
 """Result files that grow row by row: {"rules": {...}, "rows": [...]}, and what tells one row from another."""
 
+import argparse
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ddim_jax.runtime.atomic import write_json
+
+
+def result_parser(description: str, output: Path, workdir: str | None = None) -> argparse.ArgumentParser:
+    """A parser with --output, the result file that a command writes, and --workdir where it keeps runs or images."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--output", type=Path, default=output, metavar="FILE", help=f"default: docs/results/{output.name}"
+    )
+    if workdir is not None:
+        parser.add_argument("--workdir", type=Path, default=Path(workdir), metavar="DIR", help="default: %(default)s")
+    return parser
 
 
 def read_result(path: Path) -> dict[str, Any]:

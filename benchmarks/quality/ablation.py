@@ -21,7 +21,7 @@ from benchmarks.machine import ROOT, measured_on, parameters
 from benchmarks.quality.costs import evaluation, ratio, training_step
 from benchmarks.quality.rows import scores_of_images
 from benchmarks.quality.runs import check_names, run_resumable
-from benchmarks.quality.trainings import add_training_arguments, folder_config_of, train_to_end
+from benchmarks.quality.trainings import folder_config_of, train_to_end, training_parser
 from benchmarks.result_file import add_row, read_rows
 from benchmarks.tables import Columns, Row, measured_at, table
 from ddim_jax.config import resolve_config
@@ -184,19 +184,12 @@ _COLUMNS: Columns = {
 }
 
 
-def create_parser() -> argparse.ArgumentParser:
-    """The parser of the command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = training_parser(__doc__, OUTPUT, "runs/ablations", seeds=(0, 1, 2))
     parser.add_argument("--change", required=True, metavar="FIELD=VALUE", help="train.adversarial_epsilon=0.0078")
     parser.add_argument("--data", nargs="+", required=True, type=Path, metavar="FOLDER", help="with splits.csv")
     parser.add_argument("--rotation", type=float, default=20.0, metavar="DEGREES", help="180 where no side is up")
     parser.add_argument("--repeats", type=int, default=15, metavar="N", help="turns of the timing (%(default)s)")
-    add_training_arguments(parser, seeds=(0, 1, 2), workdir="runs/ablations", output=OUTPUT)
-    return parser
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = create_parser()
     given = parser.parse_args(arguments)
     check_names(parser, given.data)
     with report_input_errors():

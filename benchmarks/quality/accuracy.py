@@ -8,7 +8,6 @@ image's own size. The time of a step by the U-Net's is that of docs/results/cost
 benchmarks.quality.costs`). `python -m benchmarks.render` puts the table into the pages.
 """
 
-import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from benchmarks.machine import ROOT, measured_on, parameters
 from benchmarks.quality import costs
 from benchmarks.quality.rows import area_interval
 from benchmarks.quality.runs import augmentation_of, read_config, stem_of, with_augmentation
-from benchmarks.result_file import add_row, identity, read_rows
+from benchmarks.result_file import add_row, identity, read_rows, result_parser
 from benchmarks.tables import INPUT, Columns, Row, dice_of, distinct, groups_of, input_of, over_seeds, seeds_of, table
 from ddim_jax.cli.arguments import add_checkpoint_step
 from ddim_jax.config import with_added
@@ -134,12 +133,10 @@ _COLUMNS: Columns = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = result_parser(__doc__, OUTPUT, "runs/accuracy")
     parser.add_argument("--runs", nargs="+", required=True, type=Path, metavar="RUN", help="runs of train.py")
     parser.add_argument("--budget", required=True, type=float, metavar="SECONDS", help="what their training is worth")
     add_checkpoint_step(parser)
-    parser.add_argument("--workdir", type=Path, default=Path("runs/accuracy"), metavar="DIR", help="%(default)s")
-    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help="docs/results/accuracy.json")
     given = parser.parse_args(arguments)
     with report_input_errors("stopped"):
         for run in given.runs:

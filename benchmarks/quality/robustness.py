@@ -10,7 +10,6 @@ figure for each data set beside it (of the packaged networks and U-Nets, where t
 benchmarks.render` puts the tables into the pages.
 """
 
-import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -25,7 +24,7 @@ from benchmarks.quality.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from benchmarks.quality.figures import draw_robustness
 from benchmarks.quality.rows import check_groups
 from benchmarks.quality.runs import about_training
-from benchmarks.result_file import merged, read_rows, write_rows
+from benchmarks.result_file import merged, read_rows, result_parser, write_rows
 from ddim_jax.data import Example
 from ddim_jax.data.sources import groups_of
 from ddim_jax.evaluation import open_split
@@ -237,7 +236,7 @@ def is_of_page(row: Mapping[str, Any]) -> bool:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = result_parser(__doc__, OUTPUT)
     parser.add_argument(
         "--ckpt", nargs="+", required=True, metavar="RUN", help="runs, files of weights, packaged names"
     )
@@ -247,7 +246,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--begun", metavar="RUN", help="what --ckpt was trained from, for --share")
     parser.add_argument("--share", type=float, default=1.0, metavar="X", help="of the way from --begun to --ckpt")
     parser.add_argument("--steps", type=int, metavar="N", help="of the sampler; default: the checkpoint's")
-    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help="default: docs/results/...")
     given = parser.parse_args(arguments)
     for name in ("count", "attacked"):
         if getattr(given, name) is not None and getattr(given, name) < 1:

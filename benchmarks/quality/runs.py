@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from benchmarks.machine import ROOT
 from benchmarks.quality.rows import rows_of, run_folder, step_seconds
-from benchmarks.result_file import read_result
+from benchmarks.result_file import read_result, result_parser
 from benchmarks.worker import Worker
 from ddim_jax.checkpoints.packed import is_packed, read_packed
 from ddim_jax.config import resolve_config
@@ -256,14 +256,13 @@ def read_config(run: Path) -> dict[str, Any]:
     return json.loads((run / "config.json").read_text(encoding="utf-8"))
 
 
-def run_parser(description: str) -> argparse.ArgumentParser:
-    """A parser with the options that say which runs there are."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+def run_parser(description: str, output: Path) -> argparse.ArgumentParser:
+    """A `result_parser` with the options that say which runs there are."""
+    parser = result_parser(description, output, "runs/table1")
     parser.add_argument("--data", nargs="+", required=True, metavar="ROOT", help="folders with images and masks")
     parser.add_argument("--budget", type=float, required=True, metavar="SECONDS", help="of each training")
     parser.add_argument("--size", type=int, required=True, metavar="N", help="height and width of the images")
     parser.add_argument("--networks", choices=tuple(CONFIGS), default="small", help="small (default) or full")
-    parser.add_argument("--workdir", type=Path, default=Path("runs/table1"), metavar="DIR", help="%(default)s")
     parser.add_argument("--any-device", action="store_true", help="train full networks without a GPU as well")
     return parser
 

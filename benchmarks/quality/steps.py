@@ -206,12 +206,11 @@ def make(given: argparse.Namespace, overrides: Sequence[str], say: Callable[[str
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = run_parser(__doc__)
+    parser = run_parser(__doc__, OUTPUT)
     parser.add_argument("--targets", nargs="+", choices=tuple(TARGETS), default=tuple(TARGETS), help="default: all")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the trainings; default: 0")
     parser.add_argument("--split", choices=("val", "test"), default="test", help="default: test")
     parser.add_argument("--limit", type=int, metavar="N", help="N images, evenly over the split; default: all")
-    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help="default: docs/results/steps.json")
     given, overrides = parse_runs(parser, arguments)
     if given.limit is not None and given.limit < 1:
         parser.error("--limit has to be at least 1")

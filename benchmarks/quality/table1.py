@@ -137,13 +137,12 @@ def _limit(text: str) -> tuple[str, int]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = run_parser(__doc__)
+    parser = run_parser(__doc__, OUTPUT)
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=SYSTEMS, help="default: all")
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds 0 to N - 1; default: 3")
     parser.add_argument(
         "--limit", nargs="+", type=_limit, default=[], metavar="SYSTEM=N", help="N test images for slow systems"
     )
-    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help="default: docs/results/table1.json")
     given, overrides = parse_runs(parser, arguments)
     given.limit = dict(given.limit)
     if given.seeds < 1:

@@ -10,7 +10,6 @@ What the evaluations write stays in --workdir, images of the worst and the media
 keep them out of the project.
 """
 
-import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from benchmarks.machine import ROOT, provenance
 from benchmarks.quality.ablation import TOO_NARROW, gain_of
 from benchmarks.quality.rows import area_interval, read_per_image, scores_of_images
 from benchmarks.quality.runs import about_training, read_config, with_augmentation
-from benchmarks.result_file import add_row, read_rows
+from benchmarks.result_file import add_row, read_rows, result_parser
 from benchmarks.tables import (
     INPUT,
     Columns,
@@ -204,18 +203,12 @@ _COLUMNS: Columns = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = result_parser(__doc__, OUTPUT, "runs/transfer")
     parser.add_argument("--runs", nargs="+", required=True, type=Path, metavar="RUN", help="runs of train.py")
     parser.add_argument("--against", nargs="+", default=[], type=Path, metavar="RUN", help="a run for each, same seeds")
     add_checkpoint_step(parser)
     parser.add_argument("--elsewhere", required=True, type=Path, metavar="FOLDER", help="images and masks to score")
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="of the training, where it lies elsewhere now")
-    parser.add_argument(
-        "--workdir", type=Path, default=Path("runs/transfer"), metavar="DIR", help="default: %(default)s"
-    )
-    parser.add_argument(
-        "--output", type=Path, default=OUTPUT, metavar="FILE", help="default: docs/results/transfer.json"
-    )
     parser.add_argument("--paired", type=Path, default=PAIRED, metavar="FILE", help="default: docs/results/paired.json")
     given = parser.parse_args(arguments)
     with report_input_errors("stopped"):

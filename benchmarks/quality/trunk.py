@@ -9,7 +9,6 @@ each source into docs/results/trunk.json; `python -m benchmarks.render` puts the
 evaluations write stays in DIR.
 """
 
-import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 from benchmarks.machine import ROOT, provenance
 from benchmarks.quality.ablation import TOO_NARROW, gain_of
 from benchmarks.quality.rows import scores_of_images
-from benchmarks.result_file import add_row, read_rows
+from benchmarks.result_file import add_row, read_rows, result_parser
 from benchmarks.tables import Columns, images_of, measured_at, table
 from ddim_jax.checkpoints.packed import Packed, write_packed
 from ddim_jax.checkpoints.weights import open_weights
@@ -115,12 +114,10 @@ _COLUMNS: Columns = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = result_parser(__doc__, OUTPUT, "runs/trunk")
     parser.add_argument("--ckpt", nargs="+", required=True, help="runs, files of weights, packaged names")
     parser.add_argument("--data", nargs="+", required=True, type=Path, metavar="FOLDER", help="of each training")
     parser.add_argument("--elsewhere", nargs="+", type=Path, default=[], metavar="FOLDER", help="one for each, or none")
-    parser.add_argument("--workdir", type=Path, default=Path("runs/trunk"), metavar="DIR", help="default: %(default)s")
-    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help="default: docs/results/trunk.json")
     given = parser.parse_args(arguments)
     with report_input_errors("stopped"):
         elsewhere = given.elsewhere or [None] * len(given.data)

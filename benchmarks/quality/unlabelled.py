@@ -24,7 +24,7 @@ from benchmarks.machine import ROOT, measured_on
 from benchmarks.quality.ablation import gain_of
 from benchmarks.quality.rows import scores_of_images, validation_dice
 from benchmarks.quality.runs import read_lines, run_resumable
-from benchmarks.quality.trainings import add_training_arguments, folder_config_of, train_to_end
+from benchmarks.quality.trainings import folder_config_of, train_to_end, training_parser
 from benchmarks.result_file import add_row, read_rows
 from benchmarks.tables import Columns, Row, distinct, groups_of, measured_at, table
 from ddim_jax.data import load_dataset
@@ -214,12 +214,11 @@ _COLUMNS: Columns = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = training_parser(__doc__, OUTPUT, "runs/unlabelled", seeds=(0,))
     parser.add_argument("--data", required=True, type=Path, metavar="FOLDER", help="with images, masks and splits.csv")
     parser.add_argument("--labels", type=int, default=50, metavar="N", help="images that keep masks (%(default)s)")
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW", help=f"{', '.join(ROWS)}")
     parser.add_argument("--pretrain-steps", type=int, metavar="N", help="of denoising (default: as --steps)")
-    add_training_arguments(parser, seeds=(0,), workdir="runs/unlabelled", output=OUTPUT)
     given = parser.parse_args(arguments)
     given.pretrain_steps = given.pretrain_steps or given.steps
     with report_input_errors():
