@@ -23,6 +23,11 @@ def input_of(row: Row) -> str:
     return f"{row['size']} / {row['stem']}"
 
 
+def with_augmentation(row: Mapping[str, Any]) -> str:
+    """The network of a row of a table, with its augmentation unless that is plain "strong"."""
+    return ", ".join([f"`{row['system']}`", *(part for part in row["augmentation"].split(", ") if part != "strong")])
+
+
 def table(columns: Columns, rows: Iterable[Row]) -> str:
     """A Markdown table; a cell whose field a row does not have, or has as None, is empty."""
     lines = [list(columns), ["---"] * len(columns)]

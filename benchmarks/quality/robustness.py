@@ -22,8 +22,7 @@ from benchmarks.machine import ROOT, measured_on
 from benchmarks.quality.adversary import EPSILONS, PGD_RESTARTS, PGD_STEPS, attacks
 from benchmarks.quality.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from benchmarks.quality.figures import draw_robustness
-from benchmarks.quality.rows import check_groups
-from benchmarks.quality.runs import about_training
+from benchmarks.quality.rows import about_training, check_groups
 from benchmarks.result_file import merged, read_rows, result_parser, write_rows
 from ddim_jax.data import Example
 from ddim_jax.data.sources import groups_of

@@ -7,9 +7,8 @@ from typing import Any
 from benchmarks.quality.adversary import EPSILONS
 from benchmarks.quality.corruptions import CORRUPTIONS, MIDDLE
 from benchmarks.quality.robustness import RUN, is_of_page, is_packaged
-from benchmarks.quality.runs import with_augmentation
 from benchmarks.result_file import identity, read_rows
-from benchmarks.tables import Columns, Row, table
+from benchmarks.tables import Columns, Row, table, with_augmentation
 
 _STRONG = 4
 _ABOUT: Columns = {"images": "{dataset}", "network": with_augmentation, "input size": "{size}", "n": "{n}"}

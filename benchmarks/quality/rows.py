@@ -11,10 +11,36 @@ from typing import Any
 from benchmarks.result_file import identity
 from benchmarks.tables import Row
 from ddim_jax.metrics import bootstrap_interval
+from ddim_jax.models import create_model
 from ddim_jax.runtime.errors import InputError
 
 IDENTITY = ("system", "dataset", "networks", "size", "device", "budget_s", "seed", "protocol")
 """Fields that tell one row from another. A new row takes the place of one that has the same values of them."""
+_WITHOUT_STRUCTURE = ("empty_windows", "empty windows"), ("erased", "erased")
+
+
+def augmentation_of(config: Mapping[str, Any]) -> str:
+    """The augmentation of a saved config in words, empty windows and erased structures with it."""
+    shares = ((config["data"].get(name, 0.0), told) for name, told in _WITHOUT_STRUCTURE)
+    return ", ".join([config["data"]["augmentation"], *(f"{share:g} {told}" for share, told in shares if share)])
+
+
+def stem_of(config: Mapping[str, Any]) -> int:
+    """The side of the patches that the network of a saved config folds into channels."""
+    about = config["model"]
+    return create_model(about["name"], preset=about.get("preset"), **about.get("overrides", {})).stem_stride
+
+
+def about_training(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a row that say of a saved config what was trained, on images of what size, how long."""
+    return {
+        "system": config["model"]["name"],
+        "augmentation": augmentation_of(config),
+        "size": config["data"]["image_size"],
+        "stem": stem_of(config),
+        "train_steps": config["train"]["steps"],
+        "seed": config["seed"],
+    }
 
 
 def run_folder(workdir: Path, about: Mapping[str, Any]) -> Path:

@@ -23,7 +23,6 @@ from ddim_jax.checkpoints.packed import is_packed, read_packed
 from ddim_jax.config import resolve_config
 from ddim_jax.data import load_dataset
 from ddim_jax.fields import fields_of, leaves
-from ddim_jax.models import create_model
 from ddim_jax.runtime.atomic import write_json
 from ddim_jax.runtime.errors import INTERRUPTED, TRY_AGAIN, InputError
 from ddim_jax.schema import SCHEMA
@@ -33,39 +32,9 @@ CONFIGS = {"small": "table1", "full": "table1_gpu"}
 TRIAL_STEPS, _TRIAL_INTERVAL = 40, 10
 _WARMUP = 100
 """Steps of warm-up, but at most a tenth of the run."""
-_WITHOUT_STRUCTURE = ("empty_windows", "empty windows"), ("erased", "erased")
 _CPU = {"JAX_PLATFORMS": "cpu"}
 VALIDATIONS = 6
 """Validations in a run, at even distances and at its end; the one with the highest Dice picks the weights."""
-
-
-def augmentation_of(config: Mapping[str, Any]) -> str:
-    """The augmentation of a saved config in words, empty windows and erased structures with it."""
-    shares = ((config["data"].get(name, 0.0), told) for name, told in _WITHOUT_STRUCTURE)
-    return ", ".join([config["data"]["augmentation"], *(f"{share:g} {told}" for share, told in shares if share)])
-
-
-def stem_of(config: Mapping[str, Any]) -> int:
-    """The side of the patches that the network of a saved config folds into channels."""
-    about = config["model"]
-    return create_model(about["name"], preset=about.get("preset"), **about.get("overrides", {})).stem_stride
-
-
-def about_training(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a row that say of a saved config what was trained, on images of what size, how long."""
-    return {
-        "system": config["model"]["name"],
-        "augmentation": augmentation_of(config),
-        "size": config["data"]["image_size"],
-        "stem": stem_of(config),
-        "train_steps": config["train"]["steps"],
-        "seed": config["seed"],
-    }
-
-
-def with_augmentation(row: Mapping[str, Any]) -> str:
-    """The network of a row of a table, with its augmentation unless that is plain "strong"."""
-    return ", ".join([f"`{row['system']}`", *(part for part in row["augmentation"].split(", ") if part != "strong")])
 
 
 class RunFailed(RuntimeError):

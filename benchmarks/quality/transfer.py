@@ -17,8 +17,8 @@ from typing import Any
 
 from benchmarks.machine import ROOT, provenance
 from benchmarks.quality.ablation import TOO_NARROW, gain_of
-from benchmarks.quality.rows import area_interval, read_per_image, scores_of_images
-from benchmarks.quality.runs import about_training, read_config, with_augmentation
+from benchmarks.quality.rows import about_training, area_interval, read_per_image, scores_of_images
+from benchmarks.quality.runs import read_config
 from benchmarks.result_file import add_row, read_rows, result_parser
 from benchmarks.tables import (
     INPUT,
@@ -32,6 +32,7 @@ from benchmarks.tables import (
     over_seeds,
     seeds_of,
     table,
+    with_augmentation,
 )
 from ddim_jax.cli.arguments import add_checkpoint_step
 from ddim_jax.evaluation import evaluate_checkpoint
