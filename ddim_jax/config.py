@@ -174,7 +174,7 @@ def saved_config(file: Path, metadata: Mapping[str, Any]) -> dict[str, Any]:
     """
     config, data = metadata.get("config"), metadata.get("data")
     if not isinstance(config, Mapping):
-        raise CheckpointError(f"{file}: config is {config!r}; expected a section. Was it made by train.py?")
+        raise CheckpointError(f"{file}: config is {config!r}; expected a section. Was it made by `ddim-jax train`?")
     if not isinstance(data, Mapping | None):
         raise CheckpointError(f"{file}: data is {data!r}; expected a section about the training images")
     if "plugins" not in config:

@@ -277,7 +277,7 @@ SCHEMA: dict[str, Any] = {
         ),
         "protocol": Field(
             str,
-            help="how sample.py makes a mask of samples; evaluate.py reports all",
+            help="how samples become the mask of `sample`; `evaluate` reports all",
             choices=PROTOCOLS,
             of_model=True,
             resume="free",

@@ -108,7 +108,7 @@ def test_a_run_of_0_1_0_is_refused_in_one_line():
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [
-        ({}, "config is None; expected a section. Was it made by train.py?"),
+        ({}, "config is None; expected a section. Was it made by `ddim-jax train`?"),
         ({"config": [1]}, "config is [1]; expected a section"),
         ({"config": tiny_config(), "data": [1]}, "data is [1]; expected a section"),
         ({"config": changed("plugins", ["nowhere_to_be_found"])}, "plugins names 'nowhere_to_be_found'"),
