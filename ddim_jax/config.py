@@ -187,7 +187,9 @@ def saved_config(file: Path, metadata: Mapping[str, Any]) -> dict[str, Any]:
         import_plugins(config["plugins"])
         check_config(config)
     except ConfigError as error:
-        raise CheckpointError(f"{file}: {error}") from error
+        names = tuple(f"{name} is " for name, field in fields_of(SCHEMA) if field.choices is not None)
+        hint = "; if it is of a plug-in: --plugins MODULE" if str(error).startswith(names) else ""
+        raise CheckpointError(f"{file}: {error}{hint}") from error
     return config
 
 

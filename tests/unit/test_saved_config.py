@@ -119,6 +119,13 @@ def test_metadata_that_are_no_runs_are_named(metadata, message):
         saved_config(Path("a/metadata"), metadata)
 
 
+@pytest.mark.parametrize("field", ["model.name", "data.name", "sample.ensemble"])
+def test_a_name_that_is_not_known_may_be_that_of_a_plugin(field):
+    told = rf"{field} is 'own'; expected one of .*; if it is of a plug-in: --plugins MODULE$"
+    with pytest.raises(CheckpointError, match=told):
+        saved_config(Path("a/metadata"), {"config": changed(field, "own")})
+
+
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [
