@@ -70,7 +70,8 @@ def announcements(run: Run, prepared: PreparedRun) -> Iterator[str]:
     facts = [fact for row, fact in prepared.pictures.facts.items() if row < len(whole)]
     division = getattr(whole, "division", None)
     alone = {"train": len(whole), "val": len(run.data.validation)}, "images"
-    if few := few_in_words(*(alone if division is None else division.numbers()), folds=data["folds"]):
+    numbers, what = alone if division is None else division.numbers()
+    if few := few_in_words(numbers, what, advise_folds=division is not None and not data["folds"]):
         yield few
     validated = prepared.pictures.validation.facts.values()
     trained_on = {digest: name for name, digest in prepared.trained_on.items()}
