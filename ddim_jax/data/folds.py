@@ -14,12 +14,16 @@ def check_folds(name: str, folds: int, fold: int) -> None:
     """Refuses the fields `data.folds` and `data.fold` of the data set `name` where no fold can be held out.
 
     Raises:
-      ConfigError: names both.
+      ConfigError: names the field, and the data set where it is no folder.
     """
-    if folds and (name != "folder" or folds < 3 or not 0 <= fold < folds):
+    if folds and name != "folder":
         raise ConfigError(
-            f"data.folds is {folds} and data.fold {fold}, of the data set {name}; expected at least 3 folds of a "
-            "folder, and one of them, from 0"
+            f"data.folds is {folds} and data.name is {name}, which decides its split itself; expected data.folds=0, or "
+            "data.name=folder"
+        )
+    if folds and (folds < 3 or not 0 <= fold < folds):
+        raise ConfigError(
+            f"data.folds is {folds} and data.fold {fold}; expected at least 3 folds, and one of them, from 0"
         )
 
 

@@ -14,7 +14,9 @@ FEW = 9
 _LAST_NUMBER = re.compile(r"\d+\W*$")
 
 
-def few_in_words(splits: Mapping[str, int], what: str = "images", folds: int = 0, *, of_folders: bool = False) -> str:
+def few_in_words(
+    splits: Mapping[str, int], what: str = "images", *, advise_folds: bool = True, of_folders: bool = False
+) -> str:
     """One line on validation and test splits of fewer than `FEW`; "" if both have more.
 
     An empty split is not told of: a folder may have been divided like that on purpose.
@@ -22,7 +24,7 @@ def few_in_words(splits: Mapping[str, int], what: str = "images", folds: int = 0
     Args:
       splits: the number in each split.
       what: it is the number of.
-      folds: of the cross-validation that it is a part of; 0 for none, which is then advised where there are enough.
+      advise_folds: False where a cross-validation cannot be advised: it is a part of one, or of no folder.
       of_folders: as `ddim_jax.data.division.Division` has it.
     """
     few = [name for name in ("val", "test") if 0 < splits.get(name, 0) < FEW]
@@ -31,7 +33,7 @@ def few_in_words(splits: Mapping[str, int], what: str = "images", folds: int = 0
     named = " and ".join(f"{splits[name]} {name}" for name in few)
     best = ", and which step is best by them is chance" if "val" in few else ""
     told = f"{named} of {sum(splits.values())} {what}: the Dice of fewer than {FEW} says little{best}; label more"
-    if folds:
+    if not advise_folds:
         return told
     if of_folders and what == GROUPS:
         told += ", set data.groups=none if the folders are no patients"

@@ -71,7 +71,8 @@ def announcements(run: Run, prepared: PreparedRun) -> Iterator[str]:
     division = getattr(whole, "division", None)
     alone = {"train": len(whole), "val": len(run.data.validation)}, "images"
     numbers, of_folders = (alone, False) if division is None else (division.numbers(), division.of_folders)
-    if few := few_in_words(*numbers, folds=data["folds"], of_folders=of_folders):
+    advise = division is not None and not data["folds"]
+    if few := few_in_words(*numbers, advise_folds=advise, of_folders=of_folders):
         yield few
     validated = prepared.pictures.validation.facts.values()
     trained_on = {digest: name for name, digest in prepared.trained_on.items()}
