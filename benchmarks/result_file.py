@@ -1,5 +1,6 @@
 """Result files that grow row by row: {"rules": {...}, "rows": [...]}, and what tells one row from another."""
 
+import argparse
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -7,26 +8,21 @@ from typing import Any
 
 from ddim_jax.runtime.atomic import write_json
 
-_EARLIER_PROTOCOLS = {"calibrated": "mean"}
-"""Names that the protocols had when files were written that are still read."""
+
+def result_parser(description: str, output: Path, workdir: str | None = None) -> argparse.ArgumentParser:
+    """A parser with --output, the result file that a command writes, and --workdir where it keeps runs or images."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--output", type=Path, default=output, metavar="FILE", help=f"default: docs/results/{output.name}"
+    )
+    if workdir is not None:
+        parser.add_argument("--workdir", type=Path, default=Path(workdir), metavar="DIR", help="default: %(default)s")
+    return parser
 
 
 def read_result(path: Path) -> dict[str, Any]:
-    """The content of a result file, with the names that protocols have today; {} where there is no file."""
-    return renamed(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
-
-
-def renamed(content: dict[str, Any]) -> dict[str, Any]:
-    """`content` with protocols by today's names: the field `protocol` of entries, and the keys of `protocols`."""
-    found = dict(content)
-    for name, value in content.items():
-        if name == "protocol":
-            found[name] = _EARLIER_PROTOCOLS.get(value, value)
-        elif name == "protocols":
-            found[name] = {_EARLIER_PROTOCOLS.get(protocol, protocol): scores for protocol, scores in value.items()}
-        elif isinstance(value, list):
-            found[name] = [renamed(entry) if isinstance(entry, dict) else entry for entry in value]
-    return found
+    """The content of a result file; {} where there is no file."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

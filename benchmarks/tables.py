@@ -13,9 +13,19 @@ INPUT = "input size / stem"
 """The heading of `input_of`."""
 
 
+def images_of(row: Row) -> str:
+    """The data set of a row and its split; images from elsewhere are called external."""
+    return f"{row['dataset']}, {row['source'].replace('elsewhere', 'external')}"
+
+
 def input_of(row: Row) -> str:
     """The side of a network's images, and of the patches of pixels that it folds into channels first."""
     return f"{row['size']} / {row['stem']}"
+
+
+def with_augmentation(row: Mapping[str, Any]) -> str:
+    """The network of a row of a table, with its augmentation unless that is plain "strong"."""
+    return ", ".join([f"`{row['system']}`", *(part for part in row["augmentation"].split(", ") if part != "strong")])
 
 
 def table(columns: Columns, rows: Iterable[Row]) -> str:

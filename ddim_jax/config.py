@@ -174,7 +174,7 @@ def saved_config(file: Path, metadata: Mapping[str, Any]) -> dict[str, Any]:
     """
     config, data = metadata.get("config"), metadata.get("data")
     if not isinstance(config, Mapping):
-        raise CheckpointError(f"{file}: config is {config!r}; expected a section. Was it made by train.py?")
+        raise CheckpointError(f"{file}: config is {config!r}; expected a section. Was it made by `ddim-jax train`?")
     if not isinstance(data, Mapping | None):
         raise CheckpointError(f"{file}: data is {data!r}; expected a section about the training images")
     if "plugins" not in config:
@@ -187,7 +187,9 @@ def saved_config(file: Path, metadata: Mapping[str, Any]) -> dict[str, Any]:
         import_plugins(config["plugins"])
         check_config(config)
     except ConfigError as error:
-        raise CheckpointError(f"{file}: {error}") from error
+        names = tuple(f"{name} is " for name, field in fields_of(SCHEMA) if field.choices is not None)
+        hint = "; if it is of a plug-in: --plugins MODULE" if str(error).startswith(names) else ""
+        raise CheckpointError(f"{file}: {error}{hint}") from error
     return config
 
 

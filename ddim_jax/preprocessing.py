@@ -57,13 +57,13 @@ def as_rgb(image: Any) -> np.ndarray:
     if isinstance(image, Image.Image) and image.mode not in ("L", "RGB"):
         # The numbers of such images are indices into colours, or have another meaning.
         raise InputError(
-            f"image is a Pillow image of mode {image.mode!r}, expected L or RGB; give image.convert('RGB'), or the "
-            "file to ddim-jax sample"
+            f"image is a Pillow image of mode {image.mode!r}, expected L or RGB; read its file by "
+            "ddim_jax.imageio.images.read_image, which knows 16 bits and palettes"
         )
     if isinstance(image, str | os.PathLike):
         raise InputError(
-            f"image is the text or path {os.fspath(image)!r}; expected its pixels as an array. Read it, as by "
-            "np.asarray(PIL.Image.open(path)), or give it to ddim_jax.inference.segment_files, which writes files"
+            f"image is the text or path {os.fspath(image)!r}; expected its pixels as an array. Read it "
+            "by ddim_jax.imageio.images.read_image, or give it to ddim_jax.inference.segment_files, which writes files"
         )
     image = np.asarray(image)
     shape = list(image.shape)

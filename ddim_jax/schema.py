@@ -76,8 +76,8 @@ SCHEMA: dict[str, Any] = {
             str,
             "",
             "a folder of images without masks to train on beside the others, with masks by the average of the "
-            "weights; what is of another split is left out; on resume the images are compared; a step takes more than "
-            "twice the time, with several train.validation_steps still more",
+            "weights; what is of another split, or of its patients, is left out; on resume the images are compared; a "
+            "step takes more than twice the time, with several train.validation_steps still more",
             optional=True,
             resume="free",
             added=True,
@@ -269,11 +269,15 @@ SCHEMA: dict[str, Any] = {
         "eta": Field(float, 0.0, "noise in the steps of DDIM: 1 is as much as DDPM", low=0, high=1, resume="free"),
         "flips": Field(bool, help="samples see the image mirrored in turn", of_model=True, resume="free"),
         "clip_x0": Field(
-            float, help="bound on the estimates of x_0; none for no bound", above=0, optional=True, of_model=True
+            float,
+            help="bound on the estimates of x_0; none: the network's own; systems.NAME.sample.clip_x0=none: no bound",
+            above=0,
+            optional=True,
+            of_model=True,
         ),
         "protocol": Field(
             str,
-            help="how sample.py makes a mask of samples; evaluate.py reports all",
+            help="how samples become the mask of `sample`; `evaluate` reports all",
             choices=PROTOCOLS,
             of_model=True,
             resume="free",

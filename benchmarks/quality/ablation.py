@@ -21,7 +21,7 @@ from benchmarks.machine import ROOT, measured_on, parameters
 from benchmarks.quality.costs import evaluation, ratio, training_step
 from benchmarks.quality.rows import scores_of_images
 from benchmarks.quality.runs import check_names, run_resumable
-from benchmarks.quality.trainings import add_training_arguments, folder_config_of, train_to_end
+from benchmarks.quality.trainings import folder_config_of, train_to_end, training_parser
 from benchmarks.result_file import add_row, read_rows
 from benchmarks.tables import Columns, Row, measured_at, table
 from ddim_jax.config import resolve_config
@@ -157,7 +157,7 @@ def row_of(data: Path, given: argparse.Namespace) -> dict[str, Any]:
 def ablations(root: Path) -> str:
     """The table of docs/results/ablations.json."""
     rows = read_rows(root / "docs" / "results" / "ablations.json")
-    return table(_COLUMNS, rows) + TOO_NARROW + measured_at(rows) if rows else "Not yet measured.\n"
+    return table(_COLUMNS, rows) + TOO_NARROW + measured_at(rows)
 
 
 def _more(row: Row) -> str:
@@ -175,28 +175,21 @@ _COLUMNS: Columns = {
     "seeds": lambda row: f"{len(row['seeds'])}",
     "gain in validation": lambda row: f"{row['dice_val'][1] - row['dice_val'][0]:+.3f}",
     "n": "{n}",
-    "Dice without": lambda row: f"{row['dice'][0]:.3f}",
-    "Dice with": lambda row: f"{row['dice'][1]:.3f}",
-    "gain, bootstrap interval": lambda row: "{:+.3f} [{:+.3f}, {:+.3f}]".format(row["gain"], *row["gain_ci"]),
+    "Dice without": "{dice[0]:.3f}",
+    "Dice with": "{dice[1]:.3f}",
+    "gain, bootstrap interval": "{gain:+.3f} [{gain_ci[0]:+.3f}, {gain_ci[1]:+.3f}]",
     "parameters": _more,
     "time of a step, ratio": "{train_step_ratio:.2f}",
     "time of an image, ratio": "{evaluation_ratio:.2f}",
 }
 
 
-def create_parser() -> argparse.ArgumentParser:
-    """The parser of the command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = training_parser(__doc__, OUTPUT, "runs/ablations", seeds=(0, 1, 2))
     parser.add_argument("--change", required=True, metavar="FIELD=VALUE", help="train.adversarial_epsilon=0.0078")
     parser.add_argument("--data", nargs="+", required=True, type=Path, metavar="FOLDER", help="with splits.csv")
     parser.add_argument("--rotation", type=float, default=20.0, metavar="DEGREES", help="180 where no side is up")
     parser.add_argument("--repeats", type=int, default=15, metavar="N", help="turns of the timing (%(default)s)")
-    add_training_arguments(parser, seeds=(0, 1, 2), workdir="runs/ablations", output=OUTPUT)
-    return parser
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = create_parser()
     given = parser.parse_args(arguments)
     check_names(parser, given.data)
     with report_input_errors():

@@ -8,7 +8,6 @@ image's own size. The time of a step by the U-Net's is that of docs/results/cost
 benchmarks.quality.costs`). `python -m benchmarks.render` puts the table into the pages.
 """
 
-import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,10 +15,22 @@ from typing import Any
 
 from benchmarks.machine import ROOT, measured_on, parameters
 from benchmarks.quality import costs
-from benchmarks.quality.rows import area_interval
-from benchmarks.quality.runs import augmentation_of, read_config, stem_of, with_augmentation
-from benchmarks.result_file import add_row, identity, read_rows
-from benchmarks.tables import INPUT, Columns, Row, dice_of, distinct, groups_of, input_of, over_seeds, seeds_of, table
+from benchmarks.quality.rows import about_training, area_interval
+from benchmarks.quality.runs import read_config
+from benchmarks.result_file import add_row, identity, read_rows, result_parser
+from benchmarks.tables import (
+    INPUT,
+    Columns,
+    Row,
+    dice_of,
+    distinct,
+    groups_of,
+    input_of,
+    over_seeds,
+    seeds_of,
+    table,
+    with_augmentation,
+)
 from ddim_jax.cli.arguments import add_checkpoint_step
 from ddim_jax.config import with_added
 from ddim_jax.evaluation import evaluate_checkpoint
@@ -54,17 +65,16 @@ def row_of(run: Path, budget_s: float, workdir: Path, step: str | int = "best") 
     """
     config = with_added(read_config(run), SCHEMA)
     output = workdir / run.resolve().name
-    network = config["model"]["name"], config["data"]["image_size"], stem_of(config)
+    about = about_training(config)
+    steps, network = about.pop("train_steps"), [about[name] for name in ("system", "size", "stem")]
     val, _ = evaluate_checkpoint(run, "val", output_dir=output / "val", calibrate=0.9, step=step)
     test, _ = evaluate_checkpoint(run, "test", output_dir=output / "test", step=step)
     dice = test["protocols"]["mean"]["per_image"]["dice"]
     return {
         "dataset": Path(config["data"]["root"]).name,
-        **dict(zip(("system", "size", "stem"), network, strict=True)),
-        "augmentation": augmentation_of(config),
+        **about,
         "budget_s": budget_s,
-        "steps": config["train"]["steps"],
-        "seed": config["seed"],
+        "steps": steps,
         "parameters": parameters(config),
         "train_step_ratio_to_unet": step_ratio(*network),
         "n": test["images"],
@@ -134,12 +144,10 @@ _COLUMNS: Columns = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = result_parser(__doc__, OUTPUT, "runs/accuracy")
     parser.add_argument("--runs", nargs="+", required=True, type=Path, metavar="RUN", help="runs of train.py")
     parser.add_argument("--budget", required=True, type=float, metavar="SECONDS", help="what their training is worth")
     add_checkpoint_step(parser)
-    parser.add_argument("--workdir", type=Path, default=Path("runs/accuracy"), metavar="DIR", help="%(default)s")
-    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help="docs/results/accuracy.json")
     given = parser.parse_args(arguments)
     with report_input_errors("stopped"):
         for run in given.runs:

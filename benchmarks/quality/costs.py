@@ -8,7 +8,6 @@ docs/results/costs.json; `python -m benchmarks.render` puts the table into the p
 samples, are set against one pass of the U-Net. A machine with nothing else to do takes some ten minutes for the first.
 """
 
-import argparse
 import statistics
 import sys
 import time
@@ -21,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.machine import ROOT, measured_on, network_of
-from benchmarks.result_file import add_row, read_rows
+from benchmarks.result_file import add_row, read_rows, result_parser
 from benchmarks.tables import INPUT, input_of, measured_at, table
 from configs import folder
 from ddim_jax.config import resolve_config
@@ -157,12 +156,12 @@ def costs(root: Path) -> str:
         "image, by the U-Net's": lambda row: f"{row['image']:.2f}" if row["evaluations"] == 4 else "",
         "image, by one pass of the U-Net": lambda row: "" if row["evaluations"] == 4 else f"{row['image']:.1f}",
     }
-    return table(columns, rows) + measured_at(rows) if rows else "Not yet measured.\n"
+    return table(columns, rows) + measured_at(rows)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = result_parser(__doc__, OUTPUT)
     systems = ["trunk_ddim", "lightweight_ddim", _REFERENCE]
     parser.add_argument("--systems", nargs="+", default=systems, metavar="NAME", help=f"default: {' '.join(systems)}")
     inputs = ["64/2", "128/2", "128/4"]
@@ -170,7 +169,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--inputs", nargs="+", default=inputs, metavar="SIZE/STEM", help=about_inputs)
     parser.add_argument("--evaluations", type=int, choices=(4, 250), default=4, help="for an image; default: 4")
     parser.add_argument("--repeats", type=int, default=21, metavar="N", help="turns (%(default)s)")
-    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help="docs/results/costs.json")
     given = parser.parse_args(arguments)
     allocator.keep_freed_memory()  # as the commands do
     for text in given.inputs:

@@ -8,7 +8,6 @@ configs/ambiguous.py says and draws 16 masks of every test image. Writes docs/re
 trained again. To choose a learning rate: --split val --learning-rate RATE.
 """
 
-import argparse
 import itertools
 import time
 from collections.abc import Sequence
@@ -20,8 +19,8 @@ import numpy as np
 from benchmarks.machine import ROOT, measured_on
 from benchmarks.quality.runs import run_resumable
 from benchmarks.quality.trainings import train_to_end
-from benchmarks.result_file import identity, merged, read_rows, write_rows
-from benchmarks.tables import Columns, Row, distinct, measured_at, table
+from benchmarks.result_file import merged, read_rows, result_parser, write_rows
+from benchmarks.tables import Columns, Row, groups_of, measured_at, table
 from configs import ambiguous
 from ddim_jax.aggregation import sample_probabilities
 from ddim_jax.data import load_dataset
@@ -137,12 +136,8 @@ def rows_of(config: Any, source: AmbiguousSource, workdir: Path) -> list[dict[st
 def hypotheses(root: Path) -> str:
     """The table of the test images in docs/results/hypotheses.json: for each training the mean over its seeds."""
     rows = [row for row in read_rows(root / "docs" / "results" / "hypotheses.json") if row["split"] == "test"]
-    if not rows:
-        return "Not yet measured.\n"
-    kind = tuple(name for name in IDENTITY if name != "seed")
-    kinds = distinct(identity(row, kind) for row in rows)
-    means = [_mean([row for row in rows if identity(row, kind) == one]) for one in kinds]
-    return table(_COLUMNS, means) + measured_at(rows)
+    trainings = groups_of(rows, [name for name in IDENTITY if name != "seed"])
+    return table(_COLUMNS, map(_mean, trainings)) + measured_at(rows)
 
 
 def _mean(rows: Sequence[Row]) -> Row:
@@ -185,16 +180,12 @@ _COLUMNS: Columns = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = result_parser(__doc__, OUTPUT, "runs/hypotheses")
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS), metavar="NAME")
     parser.add_argument("--steps", type=int, metavar="N", help="training steps of all (default: those of each)")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N", help="default: 0 1 2")
     parser.add_argument("--learning-rate", type=float, metavar="RATE", help="default: that of each")
     parser.add_argument("--split", choices=("val", "test"), default="test", help="scored (%(default)s)")
-    parser.add_argument(
-        "--workdir", type=Path, default=Path("runs/hypotheses"), metavar="DIR", help="default: %(default)s"
-    )
-    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help="default: docs/results/...")
     given = parser.parse_args(arguments)
     with report_input_errors():
         source = load_dataset("ambiguous", given.split, image_size=ambiguous.get_config().data.image_size)

@@ -10,8 +10,6 @@ figure for each data set beside it (of the packaged networks and U-Nets, where t
 benchmarks.render` puts the tables into the pages.
 """
 
-import argparse
-import functools
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -24,10 +22,8 @@ from benchmarks.machine import ROOT, measured_on
 from benchmarks.quality.adversary import EPSILONS, PGD_RESTARTS, PGD_STEPS, attacks
 from benchmarks.quality.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from benchmarks.quality.figures import draw_robustness
-from benchmarks.quality.rows import check_groups
-from benchmarks.quality.runs import augmentation_of
-from benchmarks.result_file import merged, read_rows, write_rows
-from ddim_jax.checkpoints.weights import open_weights
+from benchmarks.quality.rows import about_training, check_groups
+from benchmarks.result_file import merged, read_rows, result_parser, write_rows
 from ddim_jax.data import Example
 from ddim_jax.data.sources import groups_of
 from ddim_jax.evaluation import open_split
@@ -43,10 +39,12 @@ from ddim_jax.runtime.errors import InputError, report_input_errors
 from ddim_jax.sampling_options import SamplingOptions
 
 OUTPUT = ROOT / "docs" / "results" / "robustness.json"
-_TRAINING = ("dataset", "system", "augmentation", "size", "train_steps", "seed")
-RUN = (*_TRAINING, "adversarial_epsilon", "adversarial_share", "interpolated", "steps")
+_TRAINING = ("dataset", "system", "augmentation", "size", "stem", "train_steps", "seed")
+RUN = (*_TRAINING, "packaged", "adversarial_epsilon", "adversarial_share", "interpolated", "steps")
 IDENTITY = (*RUN, "change", "through", "severity")
 RULES = {
+    "packaged": "true: the weights that the package brings, by their name",
+    "step": "of the checkpoint, of the train_steps that its training has",
     "change": "a corruption, an attack, or none: the clean images; severity: of a corruption 1 to 5, of an attack "
     "the largest change of a level, of 255",
     "through": "the gradient of an attack: sampler, of all steps of the sampler; one step, of one evaluation at the "
@@ -207,14 +205,12 @@ def rows_of(
     about = {
         "dataset": source.name,
         "split": split,
-        "system": config["model"]["name"],
-        "augmentation": augmentation_of(config),
+        "packaged": ckpt in SHA256 and begun is None,
+        **about_training(config),
+        "step": network.step,
         "adversarial_epsilon": config["train"].get("adversarial_epsilon", 0.0),
         "adversarial_share": config["train"].get("adversarial_share", 1.0),
         "interpolated": share,
-        "size": config["data"]["image_size"],
-        "train_steps": network.step,
-        "seed": config["seed"],
         "sampler": options.sampler,
         "steps": options.steps,
         "samples": options.samples,
@@ -230,18 +226,7 @@ def rows_of(
 
 def is_packaged(row: Mapping[str, Any]) -> bool:
     """True for rows of the packaged networks, one step of the sampler."""
-    about = tuple(row[name] for name in ("dataset", "system", "size", "augmentation"))
-    return about in _packaged_kinds() and not row["adversarial_epsilon"] and row["interpolated"] == row["steps"] == 1
-
-
-@functools.cache
-def _packaged_kinds() -> set[tuple]:
-    """Data set, network, size and augmentation of each packaged file."""
-    configs = {name: open_weights(name).metadata["config"] for name in SHA256}
-    return {
-        (name, config["model"]["name"], config["data"]["image_size"], augmentation_of(config))
-        for name, config in configs.items()
-    }
+    return row["packaged"] and row["steps"] == 1
 
 
 def is_of_page(row: Mapping[str, Any]) -> bool:
@@ -250,7 +235,7 @@ def is_of_page(row: Mapping[str, Any]) -> bool:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = result_parser(__doc__, OUTPUT)
     parser.add_argument(
         "--ckpt", nargs="+", required=True, metavar="RUN", help="runs, files of weights, packaged names"
     )
@@ -260,7 +245,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--begun", metavar="RUN", help="what --ckpt was trained from, for --share")
     parser.add_argument("--share", type=float, default=1.0, metavar="X", help="of the way from --begun to --ckpt")
     parser.add_argument("--steps", type=int, metavar="N", help="of the sampler; default: the checkpoint's")
-    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help="default: docs/results/...")
     given = parser.parse_args(arguments)
     for name in ("count", "attacked"):
         if getattr(given, name) is not None and getattr(given, name) < 1:

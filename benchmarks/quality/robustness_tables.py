@@ -7,16 +7,15 @@ from typing import Any
 from benchmarks.quality.adversary import EPSILONS
 from benchmarks.quality.corruptions import CORRUPTIONS, MIDDLE
 from benchmarks.quality.robustness import RUN, is_of_page, is_packaged
-from benchmarks.quality.runs import with_augmentation
 from benchmarks.result_file import identity, read_rows
-from benchmarks.tables import Columns, Row, table
+from benchmarks.tables import Columns, Row, table, with_augmentation
 
 _STRONG = 4
 _ABOUT: Columns = {"images": "{dataset}", "network": with_augmentation, "input size": "{size}", "n": "{n}"}
 _SCORES: Columns = {
     "Dice": "{dice_mean:.3f}",
     "retained Dice": "{share:.2f}",
-    "Dice drop": lambda row: f"{row['lost']:.3f} [{row['lost_ci'][0]:.3f}, {row['lost_ci'][1]:.3f}]",
+    "Dice drop": "{lost:.3f} [{lost_ci[0]:.3f}, {lost_ci[1]:.3f}]",
     "doubt": "{doubt_mean:.3f}",
 }
 _CHANGED: Columns = {"change": "{change}"} | _SCORES

@@ -9,12 +9,38 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.result_file import identity
+from benchmarks.tables import Row
 from ddim_jax.metrics import bootstrap_interval
+from ddim_jax.models import create_model
 from ddim_jax.runtime.errors import InputError
 
-Row = Mapping[str, Any]
 IDENTITY = ("system", "dataset", "networks", "size", "device", "budget_s", "seed", "protocol")
 """Fields that tell one row from another. A new row takes the place of one that has the same values of them."""
+_WITHOUT_STRUCTURE = ("empty_windows", "empty windows"), ("erased", "erased")
+
+
+def augmentation_of(config: Mapping[str, Any]) -> str:
+    """The augmentation of a saved config in words, empty windows and erased structures with it."""
+    shares = ((config["data"].get(name, 0.0), told) for name, told in _WITHOUT_STRUCTURE)
+    return ", ".join([config["data"]["augmentation"], *(f"{share:g} {told}" for share, told in shares if share)])
+
+
+def stem_of(config: Mapping[str, Any]) -> int:
+    """The side of the patches that the network of a saved config folds into channels."""
+    about = config["model"]
+    return create_model(about["name"], preset=about.get("preset"), **about.get("overrides", {})).stem_stride
+
+
+def about_training(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a row that say of a saved config what was trained, on images of what size, how long."""
+    return {
+        "system": config["model"]["name"],
+        "augmentation": augmentation_of(config),
+        "size": config["data"]["image_size"],
+        "stem": stem_of(config),
+        "train_steps": config["train"]["steps"],
+        "seed": config["seed"],
+    }
 
 
 def run_folder(workdir: Path, about: Mapping[str, Any]) -> Path:
@@ -51,6 +77,11 @@ def training_seconds(lines: Sequence[Mapping[str, Any]], batch_size: int) -> flo
     return total
 
 
+def validation_dice(lines: Iterable[Mapping[str, Any]], step: int) -> float:
+    """The validation Dice of a step, the last where a run came there again, from the lines of its `metrics.jsonl`."""
+    return {line["step"]: line["validation_dice"] for line in lines if "validation_dice" in line}[step]
+
+
 def rows_of(
     about: Mapping[str, Any],
     config: Mapping[str, Any],
@@ -68,7 +99,6 @@ def rows_of(
       metrics: the metrics.json of its evaluation.
     """
     train = config["train"]
-    validation = {line["step"]: line["validation_dice"] for line in lines if "validation_dice" in line}
     shared = {
         **about,
         "prediction": config["diffusion"]["prediction"],
@@ -79,7 +109,7 @@ def rows_of(
         "steps": train["steps"],
         "epochs": round(train["steps"] * train["batch_size"] / train_examples, 2),
         "picked_step": metrics["step"],
-        "validation_dice": validation[metrics["step"]],
+        "validation_dice": validation_dice(lines, metrics["step"]),
         "sampler": metrics["sampler"],
         "sampling_steps": metrics["steps"],
         "samples": metrics["samples"],

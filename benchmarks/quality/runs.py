@@ -17,13 +17,12 @@ from typing import Any, NoReturn
 
 from benchmarks.machine import ROOT
 from benchmarks.quality.rows import rows_of, run_folder, step_seconds
-from benchmarks.result_file import read_result
+from benchmarks.result_file import read_result, result_parser
 from benchmarks.worker import Worker
 from ddim_jax.checkpoints.packed import is_packed, read_packed
 from ddim_jax.config import resolve_config
 from ddim_jax.data import load_dataset
 from ddim_jax.fields import fields_of, leaves
-from ddim_jax.models import create_model
 from ddim_jax.runtime.atomic import write_json
 from ddim_jax.runtime.errors import INTERRUPTED, TRY_AGAIN, InputError
 from ddim_jax.schema import SCHEMA
@@ -33,27 +32,9 @@ CONFIGS = {"small": "table1", "full": "table1_gpu"}
 TRIAL_STEPS, _TRIAL_INTERVAL = 40, 10
 _WARMUP = 100
 """Steps of warm-up, but at most a tenth of the run."""
-_WITHOUT_STRUCTURE = ("empty_windows", "empty windows"), ("erased", "erased")
 _CPU = {"JAX_PLATFORMS": "cpu"}
 VALIDATIONS = 6
 """Validations in a run, at even distances and at its end; the one with the highest Dice picks the weights."""
-
-
-def augmentation_of(config: Mapping[str, Any]) -> str:
-    """The augmentation of a saved config in words, empty windows and erased structures with it."""
-    shares = ((config["data"].get(name, 0.0), told) for name, told in _WITHOUT_STRUCTURE)
-    return ", ".join([config["data"]["augmentation"], *(f"{share:g} {told}" for share, told in shares if share)])
-
-
-def stem_of(config: Mapping[str, Any]) -> int:
-    """The side of the patches that the network of a saved config folds into channels."""
-    about = config["model"]
-    return create_model(about["name"], preset=about.get("preset"), **about.get("overrides", {})).stem_stride
-
-
-def with_augmentation(row: Mapping[str, Any]) -> str:
-    """The network of a row of a table, with its augmentation unless that is plain "strong"."""
-    return ", ".join([f"`{row['system']}`", *(part for part in row["augmentation"].split(", ") if part != "strong")])
 
 
 class RunFailed(RuntimeError):
@@ -244,14 +225,13 @@ def read_config(run: Path) -> dict[str, Any]:
     return json.loads((run / "config.json").read_text(encoding="utf-8"))
 
 
-def run_parser(description: str) -> argparse.ArgumentParser:
-    """A parser with the options that say which runs there are."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+def run_parser(description: str, output: Path) -> argparse.ArgumentParser:
+    """A `result_parser` with the options that say which runs there are."""
+    parser = result_parser(description, output, "runs/table1")
     parser.add_argument("--data", nargs="+", required=True, metavar="ROOT", help="folders with images and masks")
     parser.add_argument("--budget", type=float, required=True, metavar="SECONDS", help="of each training")
     parser.add_argument("--size", type=int, required=True, metavar="N", help="height and width of the images")
     parser.add_argument("--networks", choices=tuple(CONFIGS), default="small", help="small (default) or full")
-    parser.add_argument("--workdir", type=Path, default=Path("runs/table1"), metavar="DIR", help="%(default)s")
     parser.add_argument("--any-device", action="store_true", help="train full networks without a GPU as well")
     return parser
 

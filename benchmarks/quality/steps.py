@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.machine import ROOT, provenance
 from benchmarks.quality.figures import draw_curves
-from benchmarks.quality.rows import training_seconds
+from benchmarks.quality.rows import training_seconds, validation_dice
 from benchmarks.quality.runs import (
     Run,
     RunFailed,
@@ -152,11 +152,7 @@ def measure(curve: Curve, setting: Setting, segmenter: Segmenter, folder: Path) 
         "train_steps": config["train"]["steps"],
         "train_s": round(training_seconds(lines, config["train"]["batch_size"]), 1),
         "picked_step": metrics["step"],
-        "validation_dice": next(
-            line["validation_dice"]
-            for line in reversed(lines)
-            if "validation_dice" in line and line["step"] == metrics["step"]
-        ),
+        "validation_dice": validation_dice(lines, metrics["step"]),
     }
 
 
@@ -210,12 +206,11 @@ def make(given: argparse.Namespace, overrides: Sequence[str], say: Callable[[str
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = run_parser(__doc__)
+    parser = run_parser(__doc__, OUTPUT)
     parser.add_argument("--targets", nargs="+", choices=tuple(TARGETS), default=tuple(TARGETS), help="default: all")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the trainings; default: 0")
     parser.add_argument("--split", choices=("val", "test"), default="test", help="default: test")
     parser.add_argument("--limit", type=int, metavar="N", help="N images, evenly over the split; default: all")
-    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help="default: docs/results/steps.json")
     given, overrides = parse_runs(parser, arguments)
     if given.limit is not None and given.limit < 1:
         parser.error("--limit has to be at least 1")

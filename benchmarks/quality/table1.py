@@ -30,7 +30,7 @@ from benchmarks.quality.runs import (
     run_resumable,
     this_machine,
 )
-from benchmarks.result_file import identity, merged, read_result, write_rows
+from benchmarks.result_file import identity, merged, read_result, read_rows, write_rows
 from configs.table1 import SYSTEMS
 from ddim_jax.runtime.errors import report_input_errors
 
@@ -83,7 +83,7 @@ def make(given: argparse.Namespace, overrides: Sequence[str]) -> int:
     output, workdir = given.output, given.workdir
     machine = this_machine()
     check_networks(given, machine)
-    rows = read_result(output).get("rows", [])
+    rows = read_rows(output)
     failed = []
     for run in runs(given, overrides, machine["device"]):
         name = f"{run.dataset} {run.system} seed {run.seed}"
@@ -137,13 +137,12 @@ def _limit(text: str) -> tuple[str, int]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = run_parser(__doc__)
+    parser = run_parser(__doc__, OUTPUT)
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=SYSTEMS, help="default: all")
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds 0 to N - 1; default: 3")
     parser.add_argument(
         "--limit", nargs="+", type=_limit, default=[], metavar="SYSTEM=N", help="N test images for slow systems"
     )
-    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help="default: docs/results/table1.json")
     given, overrides = parse_runs(parser, arguments)
     given.limit = dict(given.limit)
     if given.seeds < 1:

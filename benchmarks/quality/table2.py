@@ -13,7 +13,6 @@ import statistics
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -21,7 +20,7 @@ import numpy as np
 
 from benchmarks.machine import ROOT, device_in_words, provenance
 from benchmarks.memory import high_water_bytes, reset_high_water, resident_bytes
-from benchmarks.result_file import add_row, identity, read_rows
+from benchmarks.result_file import add_row, identity, read_rows, result_parser
 from benchmarks.worker import Worker
 from configs import table1_gpu
 from configs.table1 import SYSTEMS
@@ -146,13 +145,12 @@ def make(given: argparse.Namespace) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = result_parser(__doc__, OUTPUT)
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=SYSTEMS, help="default: all")
     parser.add_argument("--size", type=int, default=256, metavar="N", help="height and width; default: 256")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="default: float32 on a CPU, else bfloat16")
     parser.add_argument("--steps", type=int, metavar="N", help="steps that are timed; default: 2 on a CPU, else all")
     parser.add_argument("--preset", choices=("small",), help="another size of network, for a trial")
-    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help="default: docs/results/table2.json")
     given = parser.parse_args(arguments)
     if given.preset and given.output == OUTPUT:
         parser.error("--preset is for a trial; say with --output where its figures go")

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.result_file import result_parser
 from configs import folder as folder_config
 from ddim_jax.training import train
 
 
-def add_training_arguments(
-    parser: argparse.ArgumentParser, *, seeds: Sequence[int], workdir: str, output: Path
-) -> None:
-    """Adds the options that say what is trained and where it goes; `seeds`, `workdir` and `output` are defaults."""
+def training_parser(description: str, output: Path, workdir: str, seeds: Sequence[int]) -> argparse.ArgumentParser:
+    """A `result_parser` with the options that say what is trained; `seeds` are a default."""
+    parser = result_parser(description, output, workdir)
     parser.add_argument("--system", default="trunk_ddim", metavar="NAME", help="the network (%(default)s)")
     parser.add_argument("--steps", type=int, default=2000, metavar="N", help="of each training (%(default)s)")
     parser.add_argument("--size", type=int, default=64, metavar="N", help="side of the images (%(default)s)")
@@ -20,12 +20,11 @@ def add_training_arguments(
     parser.add_argument(
         "--seeds", nargs="+", type=int, default=list(seeds), metavar="N", help=f"of each row; default: {default}"
     )
-    parser.add_argument("--workdir", type=Path, default=Path(workdir), metavar="DIR", help="%(default)s")
-    parser.add_argument("--output", type=Path, default=output, metavar="FILE", help=f"docs/results/{output.name}")
+    return parser
 
 
 def folder_config_of(data: Path, given: argparse.Namespace, seed: int, *, rotation: float, validations: int) -> Any:
-    """The config of configs/folder.py on the images of `data`, with what `given` says of `add_training_arguments`.
+    """The config of configs/folder.py on the images of `data`, with what `given` says of `training_parser`.
 
     Args:
       rotation: images are turned by up to so many degrees.

@@ -10,7 +10,6 @@ What the evaluations write stays in --workdir, images of the worst and the media
 keep them out of the project.
 """
 
-import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,20 +17,22 @@ from typing import Any
 
 from benchmarks.machine import ROOT, provenance
 from benchmarks.quality.ablation import TOO_NARROW, gain_of
-from benchmarks.quality.rows import area_interval, read_per_image, scores_of_images
-from benchmarks.quality.runs import augmentation_of, read_config, stem_of, with_augmentation
-from benchmarks.result_file import add_row, read_rows
+from benchmarks.quality.rows import about_training, area_interval, read_per_image, scores_of_images
+from benchmarks.quality.runs import read_config
+from benchmarks.result_file import add_row, read_rows, result_parser
 from benchmarks.tables import (
     INPUT,
     Columns,
     Row,
     dice_of,
     groups_of,
+    images_of,
     input_of,
     measured_at,
     over_seeds,
     seeds_of,
     table,
+    with_augmentation,
 )
 from ddim_jax.cli.arguments import add_checkpoint_step
 from ddim_jax.evaluation import evaluate_checkpoint
@@ -44,8 +45,8 @@ RULES = {
     "dice_mean": "protocol mean, at each image's own size; dice_ci is a 95% percentile bootstrap over the images",
     "kept_dice": "when the most doubtful fifth of the images is set aside",
     "false_alarms": "images whose truth is empty and whose mask is not, of empty_truths",
-    "doubt_correlation": "rank correlation of the doubt with Dice; in rows before 01b5ded, of calibrated runs "
-    "that of a temperature",
+    "doubt_correlation": "rank correlation of the doubt with Dice; of runs without a calibration (no area_coverage) of "
+    "the doubt as the network has it; in rows of commits before 01b5ded, of the others, of that at a temperature",
     "area_coverage": "share of the images whose true area is in the calibrated interval; null: the run has none; "
     "area_coverage_ci is its 95% binomial interval",
     "area_width_share": "mean width of that interval, as a share of the image's pixels",
@@ -84,15 +85,7 @@ def row_of(metrics: Mapping[str, Any], per_image: Sequence[Mapping[str, str]]) -
 def about_run(run: Path, data: Path | None) -> dict[str, Any]:
     """The fields of a row that say which run it is of; packed weights do not say where their images lay."""
     config = read_config(run)
-    return {
-        "dataset": Path(data or config["data"]["root"]).resolve().name,
-        "system": config["model"]["name"],
-        "augmentation": augmentation_of(config),
-        "size": config["data"]["image_size"],
-        "stem": stem_of(config),
-        "train_steps": config["train"]["steps"],
-        "seed": config["seed"],
-    }
+    return {"dataset": Path(data or config["data"]["root"]).resolve().name, **about_training(config)}
 
 
 Scored = tuple[dict[str, Any], dict[str, float]]
@@ -168,23 +161,19 @@ def transfer(root: Path) -> str:
 def paired(root: Path) -> str:
     """The table of docs/results/paired.json."""
     rows = read_rows(root / "docs" / "results" / "paired.json")
-    return table(_PAIRED, rows) + TOO_NARROW + measured_at(rows, "Evaluated") if rows else "Not yet measured.\n"
-
-
-def _images(row: Row) -> str:
-    return f"{row['dataset']}, {row['source'].replace('elsewhere', 'external')}"
+    return table(_PAIRED, rows) + TOO_NARROW + measured_at(rows, "Evaluated")
 
 
 _PAIRED: Columns = {
-    "images": _images,
+    "images": images_of,
     "n": "{n}",
     INPUT: input_of,
     "seeds": lambda row: ", ".join(map(str, row["seeds"])),
     "networks": lambda row: " - ".join(with_augmentation(row | {"system": name}) for name in row["systems"]),
     "steps": lambda row: " and ".join(map(str, row["train_steps"])),
-    "Dice of the first": lambda row: f"{row['dice'][0]:.4f}",
-    "of the second": lambda row: f"{row['dice'][1]:.4f}",
-    "difference, bootstrap interval": lambda row: "{:+.4f} [{:+.4f}, {:+.4f}]".format(row["gain"], *row["gain_ci"]),
+    "Dice of the first": "{dice[0]:.4f}",
+    "of the second": "{dice[1]:.4f}",
+    "difference, bootstrap interval": "{gain:+.4f} [{gain_ci[0]:+.4f}, {gain_ci[1]:+.4f}]",
 }
 
 
@@ -215,18 +204,12 @@ _COLUMNS: Columns = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = result_parser(__doc__, OUTPUT, "runs/transfer")
     parser.add_argument("--runs", nargs="+", required=True, type=Path, metavar="RUN", help="runs of train.py")
     parser.add_argument("--against", nargs="+", default=[], type=Path, metavar="RUN", help="a run for each, same seeds")
     add_checkpoint_step(parser)
     parser.add_argument("--elsewhere", required=True, type=Path, metavar="FOLDER", help="images and masks to score")
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="of the training, where it lies elsewhere now")
-    parser.add_argument(
-        "--workdir", type=Path, default=Path("runs/transfer"), metavar="DIR", help="default: %(default)s"
-    )
-    parser.add_argument(
-        "--output", type=Path, default=OUTPUT, metavar="FILE", help="default: docs/results/transfer.json"
-    )
     parser.add_argument("--paired", type=Path, default=PAIRED, metavar="FILE", help="default: docs/results/paired.json")
     given = parser.parse_args(arguments)
     with report_input_errors("stopped"):

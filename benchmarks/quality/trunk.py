@@ -9,7 +9,6 @@ each source into docs/results/trunk.json; `python -m benchmarks.render` puts the
 evaluations write stays in DIR.
 """
 
-import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,8 +17,8 @@ from typing import Any
 from benchmarks.machine import ROOT, provenance
 from benchmarks.quality.ablation import TOO_NARROW, gain_of
 from benchmarks.quality.rows import scores_of_images
-from benchmarks.result_file import add_row, read_rows
-from benchmarks.tables import Columns, Row, measured_at, table
+from benchmarks.result_file import add_row, read_rows, result_parser
+from benchmarks.tables import Columns, images_of, measured_at, table
 from ddim_jax.checkpoints.packed import Packed, write_packed
 from ddim_jax.checkpoints.weights import open_weights
 from ddim_jax.config import saved_config, without_paths
@@ -99,40 +98,26 @@ def compared(scores: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
 def trunks(root: Path) -> str:
     """The table of docs/results/trunk.json."""
     rows = read_rows(root / "docs" / "results" / "trunk.json")
-    return table(_COLUMNS, rows) + TOO_NARROW + measured_at(rows, "Evaluated") if rows else "Not yet measured.\n"
-
-
-def _gain(of: str) -> Any:
-    return lambda row: "{:+.4f} [{:+.4f}, {:+.4f}]".format(row[of], *row[f"{of}_ci"])
-
-
-def _dice(number: int) -> Any:
-    return lambda row: f"{row['dice'][number]:.4f}"
-
-
-def _images(row: Row) -> str:
-    return f"{row['dataset']}, {row['source'].replace('elsewhere', 'external')}"
+    return table(_COLUMNS, rows) + TOO_NARROW + measured_at(rows, "Evaluated")
 
 
 _COLUMNS: Columns = {
-    "images": _images,
+    "images": images_of,
     "n": "{n}",
     "input size": "{size}",
-    "trunk alone": _dice(0),
-    "whole network": _dice(1),
-    "both fused": _dice(2),
-    "whole - trunk, bootstrap interval": _gain("whole_gain"),
-    "fused - whole, bootstrap interval": _gain("fused_gain"),
+    "trunk alone": "{dice[0]:.4f}",
+    "whole network": "{dice[1]:.4f}",
+    "both fused": "{dice[2]:.4f}",
+    "whole - trunk, bootstrap interval": "{whole_gain:+.4f} [{whole_gain_ci[0]:+.4f}, {whole_gain_ci[1]:+.4f}]",
+    "fused - whole, bootstrap interval": "{fused_gain:+.4f} [{fused_gain_ci[0]:+.4f}, {fused_gain_ci[1]:+.4f}]",
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = result_parser(__doc__, OUTPUT, "runs/trunk")
     parser.add_argument("--ckpt", nargs="+", required=True, help="runs, files of weights, packaged names")
     parser.add_argument("--data", nargs="+", required=True, type=Path, metavar="FOLDER", help="of each training")
     parser.add_argument("--elsewhere", nargs="+", type=Path, default=[], metavar="FOLDER", help="one for each, or none")
-    parser.add_argument("--workdir", type=Path, default=Path("runs/trunk"), metavar="DIR", help="default: %(default)s")
-    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help="default: docs/results/trunk.json")
     given = parser.parse_args(arguments)
     with report_input_errors("stopped"):
         elsewhere = given.elsewhere or [None] * len(given.data)

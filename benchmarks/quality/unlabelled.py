@@ -22,11 +22,11 @@ import numpy as np
 
 from benchmarks.machine import ROOT, measured_on
 from benchmarks.quality.ablation import gain_of
-from benchmarks.quality.rows import scores_of_images
+from benchmarks.quality.rows import scores_of_images, validation_dice
 from benchmarks.quality.runs import read_lines, run_resumable
-from benchmarks.quality.trainings import add_training_arguments, folder_config_of, train_to_end
-from benchmarks.result_file import add_row, identity, read_rows
-from benchmarks.tables import Columns, Row, distinct, measured_at, table
+from benchmarks.quality.trainings import folder_config_of, train_to_end, training_parser
+from benchmarks.result_file import add_row, read_rows
+from benchmarks.tables import Columns, Row, distinct, groups_of, measured_at, table
 from ddim_jax.data import load_dataset
 from ddim_jax.data.datasets.folder import find_pairs
 from ddim_jax.data.seeded import seeded_order
@@ -132,7 +132,7 @@ def row_of(row: str, given: argparse.Namespace, seed: int) -> dict[str, Any]:
         "pretrain_steps": given.pretrain_steps if row == BEFORE else None,
         "seed": seed,
         "step": metrics["step"],
-        "dice_val": validation_dice(run, metrics["step"]),
+        "dice_val": validation_dice(read_lines(run), metrics["step"]),
         "n": metrics["images"],
         "dice_mean": dice["mean"],
         "dice_ci": [dice["low"], dice["high"]],
@@ -143,13 +143,6 @@ def row_of(row: str, given: argparse.Namespace, seed: int) -> dict[str, Any]:
         "train_cpu_seconds": seconds,
         **measured_on(),
     }
-
-
-def validation_dice(run: Path, step: int) -> float:
-    """The validation Dice of a step, from the metrics.jsonl of a run."""
-    return next(
-        line["validation_dice"] for line in read_lines(run) if line["step"] == step and "validation_dice" in line
-    )
 
 
 def gap_closed(few: Sequence[Row], own: Sequence[Row], whole: Sequence[Row]) -> float | None:
@@ -170,8 +163,7 @@ def means(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """
     about = tuple(name for name in IDENTITY if name not in ("row", "seed", "pretrain_steps"))
     found = []
-    for one in distinct(identity(row, about) for row in rows):
-        same = [row for row in rows if identity(row, about) == one]
+    for same in groups_of(rows, about):
         of_row = {name: [row for row in same if row["row"] == name] for name in ROWS}
         for name, of_name in of_row.items():
             for steps in distinct(row["pretrain_steps"] for row in of_name):
@@ -185,8 +177,6 @@ def means(rows: Sequence[Row]) -> list[dict[str, Any]]:
 def unlabelled(root: Path) -> str:
     """The table of docs/results/unlabelled.json."""
     rows = read_rows(root / "docs" / "results" / "unlabelled.json")
-    if not rows:
-        return "Not yet measured.\n"
     return f"{table(_MEANS, means(rows))}\n{table(_COLUMNS, rows)}{measured_at(rows)}"
 
 
@@ -215,7 +205,7 @@ _MEANS: Columns = {
 _COLUMNS: Columns = {
     **_ABOUT,
     "seed": "{seed}",
-    "Dice, test": lambda row: "{:.3f} [{:.3f}, {:.3f}]".format(row["dice_mean"], *row["dice_ci"]),
+    "Dice, test": "{dice_mean:.3f} [{dice_ci[0]:.3f}, {dice_ci[1]:.3f}]",
     "recall": "{recall_mean:.3f}",
     "precision": "{precision_mean:.3f}",
     "Dice, validation": "{dice_val:.3f}",
@@ -224,12 +214,11 @@ _COLUMNS: Columns = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = training_parser(__doc__, OUTPUT, "runs/unlabelled", seeds=(0,))
     parser.add_argument("--data", required=True, type=Path, metavar="FOLDER", help="with images, masks and splits.csv")
     parser.add_argument("--labels", type=int, default=50, metavar="N", help="images that keep masks (%(default)s)")
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW", help=f"{', '.join(ROWS)}")
     parser.add_argument("--pretrain-steps", type=int, metavar="N", help="of denoising (default: as --steps)")
-    add_training_arguments(parser, seeds=(0,), workdir="runs/unlabelled", output=OUTPUT)
     given = parser.parse_args(arguments)
     given.pretrain_steps = given.pretrain_steps or given.steps
     with report_input_errors():

@@ -9,7 +9,6 @@ noise are made here. Writes a row for each kind of images into docs/results/unli
 puts the table into the pages.
 """
 
-import argparse
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import ROOT, provenance
-from benchmarks.result_file import add_row, read_result
+from benchmarks.result_file import add_row, read_rows, result_parser
 from benchmarks.tables import Columns, measured_at, table
 from ddim_jax.data import has_split, load_dataset
 from ddim_jax.inference import Segmenter
@@ -80,7 +79,7 @@ def rows_of(dataset: str, reference: Reference, pictures: dict[str, Iterable[np.
 
 def unlike(root: Path) -> str:
     """The table of docs/results/unlike.json."""
-    rows = read_result(root / "docs" / "results" / "unlike.json").get("rows", [])
+    rows = read_rows(root / "docs" / "results" / "unlike.json")
     return table(_COLUMNS, rows) + measured_at(rows)
 
 
@@ -101,12 +100,11 @@ def _read(folder: Path) -> list[np.ndarray]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = result_parser(__doc__, OUTPUT)
     parser.add_argument("--ckpt", required=True, metavar="CKPT", help="a run, a file of weights or a packaged name")
     parser.add_argument("--own", required=True, type=Path, metavar="FOLDER", help="that was trained on")
     parser.add_argument("--elsewhere", type=Path, metavar="FOLDER", help="of the same structures, another source")
     parser.add_argument("--others", nargs="*", default=[], type=Path, metavar="FOLDER", help="of other structures")
-    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help="default: docs/results/unlike.json")
     given = parser.parse_args(arguments)
     with report_input_errors("stopped"):
         reference, why_not = Segmenter.load(given.ckpt).reference()

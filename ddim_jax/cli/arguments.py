@@ -99,7 +99,7 @@ def add_sampling_arguments(parser: argparse.ArgumentParser, leave_out: Sequence[
     for field in dataclasses.fields(SamplingOptions):
         if field.name in leave_out:
             continue
-        flag = "--sampling-steps" if field.name == "steps" else "--" + field.name.replace("_", "-")
+        flag = "--" + field.name.replace("_", "-")
         kind = option_type(field.name)
         text = f"{field.metadata['help']} (default: {field.metadata['otherwise']})"
         common = {"dest": field.name, "default": None, "help": text}
@@ -116,8 +116,7 @@ def add_sampling_arguments(parser: argparse.ArgumentParser, leave_out: Sequence[
         else:
             metavar = "X|off" if field.name == "clip_x0" else {int: "N", float: "X"}[kind]
             parse = number(field.name, kind, field.metadata["check"])
-            also = ("--steps",) if field.name == "steps" else ()
-            parser.add_argument(flag, *also, type=parse, metavar=metavar, **common)
+            parser.add_argument(flag, type=parse, metavar=metavar, **common)
 
 
 def add_batch_size_argument(parser: argparse.ArgumentParser) -> None:

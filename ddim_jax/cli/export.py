@@ -69,7 +69,7 @@ def _batch(text: str) -> int | None:
 
 def run(options: argparse.Namespace) -> int:
     """Does what the arguments ask for; returns the exit status."""
-    need_less = "Lower --batch, --samples or the number of --sampling-steps."
+    need_less = "Lower --batch, --samples or --steps."
     stopped = "stopped; nothing was exported"
     with cleaned_up_on_sigterm(stopped), report_input_errors(stopped, need_less):
         begin()

@@ -7,6 +7,7 @@ import re
 import sys
 import textwrap
 import traceback
+from collections.abc import Mapping
 from typing import Any, NamedTuple, NoReturn
 
 from absl import app, flags
@@ -15,7 +16,7 @@ from ml_collections import config_flags
 from ddim_jax.cli import configs
 from ddim_jax.cli.begin import begin, find_device, log_in_lines
 from ddim_jax.fields import fields_of
-from ddim_jax.registry import import_plugins
+from ddim_jax.registry import DATASETS, ENSEMBLES, LOSSES, MODELS, SAMPLERS, TRANSFORMS, import_plugins
 from ddim_jax.runtime.distributed import initialise
 from ddim_jax.runtime.errors import ConfigError, InputError, report_input_errors
 from ddim_jax.runtime.signals import StopRequest
@@ -23,6 +24,14 @@ from ddim_jax.runtime.values import check_names, words
 from ddim_jax.schema import SCHEMA
 from ddim_jax.training import train
 
+_REGISTRIES = {
+    "model.name": MODELS,
+    "diffusion.loss": LOSSES,
+    "data.name": DATASETS,
+    "data.transforms": TRANSFORMS,
+    "sample.sampler": SAMPLERS,
+    "sample.ensemble": ENSEMBLES,
+}
 NEED_LESS = (
     "Raise train.accumulate, lower data.image_size or train.batch_size, or set model.overrides.remat, which "
     "lightweight_ddim, ddim and medsegdiff have."
@@ -90,6 +99,8 @@ def _parse(arguments: list[str], required: tuple[str, ...]) -> list[str]:
         for name in sorted(given.unset):
             section, _, field = name.rpartition(".")
             (config[section] if section else config)[field] = None
+        if not config.get("plugins"):
+            _check_registered(config.to_dict(), file)
     except flags.Error as error:
         raise ConfigError(_refused_flag(error) or _without_traceback(str(error))) from error
     except OSError as error:
@@ -113,6 +124,24 @@ def _parse(arguments: list[str], required: tuple[str, ...]) -> list[str]:
     if rest[1:]:
         raise ConfigError(f"unexpected argument {rest[1]!r}; a field is set as --config.train.steps=100")
     return rest
+
+
+def _check_registered(config: Mapping[str, Any], file: str) -> None:
+    """Refuses what a module registered that a config file imports and `plugins` does not name.
+
+    The checkpoints would not say where it is, and no other command would find it.
+    """
+    for name, registry in _REGISTRIES.items():
+        section, _, field = name.partition(".")
+        found = config.get(section, {}).get(field)
+        for one in found if isinstance(found, tuple | list) else [found]:
+            entry = dict(registry.items()).get(one)
+            module = getattr(getattr(entry, "module", entry), "__module__", "ddim_jax.")
+            if not module.startswith("ddim_jax."):
+                raise ConfigError(
+                    f"--config: {file}: {name} is {one!r} of the module {module}, which plugins does not name, so that "
+                    f'no checkpoint would say where it is; expected config.plugins = ("{module}",)'
+                )
 
 
 _FIRST_FIELDS = (

@@ -27,6 +27,7 @@ class Division(NamedTuple):
       unwritten: where the split is still to be written; None if it stands there, or is a fold.
       rule: that made it, in words: "drawn by seed 0".
       differs: the seed or the groups of a drawn table that are others than were asked for, in words; "" for none.
+      of_folders: the groups are the first folders, which data.groups=none would divide.
     """
 
     split: dict[str, str]
@@ -35,6 +36,7 @@ class Division(NamedTuple):
     unwritten: "Unwritten | None" = None
     rule: str = ""
     differs: str = ""
+    of_folders: bool = False
 
     def numbers(self) -> tuple[dict[str, int], str]:
         """Counts the images of each split, or its groups where there are any and each is in one split.

@@ -7,32 +7,45 @@ from ddim_jax.data.seeded import seeded_order
 from ddim_jax.data.sources import data_error
 from ddim_jax.data.tables import SplitTable
 from ddim_jax.runtime.errors import ConfigError, DataError
+from ddim_jax.runtime.values import quantity
 
 
 def check_folds(name: str, folds: int, fold: int) -> None:
     """Refuses the fields `data.folds` and `data.fold` of the data set `name` where no fold can be held out.
 
     Raises:
-      ConfigError: names both.
+      ConfigError: names the field, and the data set where it is no folder.
     """
-    if folds and (name != "folder" or folds < 3 or not 0 <= fold < folds):
+    if folds and name != "folder":
         raise ConfigError(
-            f"data.folds is {folds} and data.fold {fold}, of the data set {name}; expected at least 3 folds of a "
-            "folder, and one of them, from 0"
+            f"data.folds is {folds} and data.name is {name}, which decides its split itself; expected data.folds=0, or "
+            "data.name=folder"
+        )
+    if folds and (folds < 3 or not 0 <= fold < folds):
+        raise ConfigError(
+            f"data.folds is {folds} and data.fold {fold}; expected at least 3 folds, and one of them, from 0"
         )
 
 
-def draw_folds(group: Mapping[str, str], folds: int, seed: int) -> dict[str, int]:
+def draw_folds(group: Mapping[str, str], folds: int, seed: int, why: str = "") -> dict[str, int]:
     """The fold of each pair, 0 .. folds - 1, drawn by a seed: those of one group are in one.
+
+    Args:
+      group: of each pair.
+      folds: their number.
+      seed: another seed gives other folds.
+      why: sentences for the error on what made the groups so few.
 
     Raises:
       DataError: there are fewer groups than folds.
     """
     names = seeded_order(set(group.values()), seed)
     if len(names) < folds:
-        single = len(names) == len(group)
-        what, way = ("images", "") if single else ("groups of pairs", "; if folders are no patients, data.groups=none")
-        raise DataError(f"{len(names)} {what} cannot be divided into {folds} folds (data.folds){way}.")
+        if len(names) == len(group):
+            told, why = quantity(len(names), "image"), ""
+        else:
+            told = quantity(len(names), "group of pairs", "groups of pairs")
+        raise DataError(f"{told} cannot be divided into {folds} folds (data.folds). {why}".rstrip())
     number = {name: place % folds for place, name in enumerate(names)}
     return {name: number[one] for name, one in group.items()}
 

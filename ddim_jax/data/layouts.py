@@ -1,6 +1,7 @@
 """Advice on a folder that is laid out in another way than `ddim_jax.data.datasets.folder` takes it."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,6 +11,10 @@ from ddim_jax.imageio.images import reader_of
 from ddim_jax.registry import READERS
 from ddim_jax.runtime.values import quantity
 
+MASK_WORDS = ("mask", "masks", "segmentation", "seg", "label", "labels")
+"""The ends of a mask's name behind that of its image, after _ or -."""
+NUMBERED_MASK = re.compile(rf"([_-](?:{'|'.join(MASK_WORDS)}))([_-]?\d+|\s*\(\d+\))$", re.IGNORECASE)
+"""The end of the name of one of several masks of an image: the word and the number."""
 _NNUNET = (
     "This is nnU-Net's layout: link each file of imagesTr into images without _0000 in its name, and labelsTr as masks"
 )
@@ -53,4 +58,11 @@ def advice_on_files(images: Iterable[tuple[str, Path]], masks: Iterable[tuple[st
             f"images/{name} is a folder of {count}, with one mask{so}: save each series as one NIfTI file, "
             f"images/{name}.nii.gz"
         ]
+    mended = {}
+    for name in alone.values():
+        if (end := NUMBERED_MASK.search(name)) and same_name(image := name[: end.start()] + end[2]) in of_images:
+            mended[name] = image + end[1]
+    if mended:
+        name, so = next(iter(mended)), f", and {len(mended) - 1} more likewise" if len(mended) > 1 else ""
+        return [f"Rename {name} to {mended[name]}{so}: a number at the end counts the masks of one image"]
     return []

@@ -107,14 +107,15 @@ def _split_line(division: Division, named: Mapping[str, Mapping[str, PairFacts]]
       division: the splits.
       named: for each split the facts of its pairs by name.
       labels: the classes of the masks.
-      folds: as `few_in_words` has them.
+      folds: of a cross-validation; 0 for none.
     """
     of_split = {split: list(own.values()) for split, own in named.items()}
     found = ", ".join(f"{len(own)} {split}" for split, own in of_split.items())
     numbers, what = division.numbers()
     if what != "images":
         found += f"; of {sum(numbers.values())} {what}: " + ", ".join(f"{n} {split}" for split, n in numbers.items())
-    advice = shared_pictures(named), few_in_words(numbers, what, folds), unseen_classes(of_split, labels)
+    few = few_in_words(numbers, what, advise_folds=not folds, of_folders=division.of_folders)
+    advice = shared_pictures(named), few, unseen_classes(of_split, labels)
     return "split", f"{found}; {division.rule}", "; ".join(filter(None, advice))
 
 

@@ -63,7 +63,7 @@ class Source(Protocol):
 
     A source may also have a text `note` for readers of its results (see `note_of`), `labels` (see `labels_of`), the
     number of its `annotators` (see `annotators_of`), the `groups` and the `volumes` of its pairs (see `groups_of` and
-    `volumes_of`) and a method `count_pixels` (see `pixels_of`).
+    `volumes_of`), `patients` (see `patients_of`) and a method `count_pixels` (see `pixels_of`).
     """
 
     name: str
@@ -130,6 +130,12 @@ def groups_of(source: Source) -> tuple[str, ...]:
     return tuple(getattr(source, "groups", source.ids))
 
 
+def patients_of(source: Source) -> frozenset[tuple[str, str]]:
+    """The patients of a source that says them, but for those of the training split, as
+    `ddim_jax.data.groups.patient_keys` has them; else none."""
+    return getattr(source, "patients", frozenset())
+
+
 def volumes_of(source: Source) -> tuple[Volume | None, ...]:
     """The volume that each pair is a slice of; None for an image by itself."""
     return tuple(getattr(source, "volumes", [None] * len(source.ids)))
@@ -159,10 +165,12 @@ class PairSource:
     Attributes:
       division: of the whole folder that it is a split of, a `ddim_jax.data.division.Division`; None for other sources.
       place: a digest of the path of that folder, by which it is told from others of its name; None likewise.
+      patients: see `patients_of`.
     """
 
     division: Any = None
     place: str | None = None
+    patients: frozenset[tuple[str, str]] = frozenset()
 
     def __init__(
         self,

@@ -1,5 +1,7 @@
 """Warnings on splits: one has few images, one image is in two of them, one lacks a class."""
 
+import re
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from ddim_jax.data.division import GROUPS
@@ -9,9 +11,12 @@ from ddim_jax.runtime.values import quantity
 
 FEW = 9
 """Below so many images a split says little; `evaluate --calibrate` takes no fewer either."""
+_LAST_NUMBER = re.compile(r"\d+\W*$")
 
 
-def few_in_words(splits: Mapping[str, int], what: str = "images", folds: int = 0) -> str:
+def few_in_words(
+    splits: Mapping[str, int], what: str = "images", *, advise_folds: bool = True, of_folders: bool = False
+) -> str:
     """One line on validation and test splits of fewer than `FEW`; "" if both have more.
 
     An empty split is not told of: a folder may have been divided like that on purpose.
@@ -19,7 +24,8 @@ def few_in_words(splits: Mapping[str, int], what: str = "images", folds: int = 0
     Args:
       splits: the number in each split.
       what: it is the number of.
-      folds: of the cross-validation that it is a part of; 0 for none, which is then advised where there are enough.
+      advise_folds: False where a cross-validation cannot be advised: it is a part of one, or of no folder.
+      of_folders: as `ddim_jax.data.division.Division` has it.
     """
     few = [name for name in ("val", "test") if 0 < splits.get(name, 0) < FEW]
     if not few:
@@ -27,12 +33,35 @@ def few_in_words(splits: Mapping[str, int], what: str = "images", folds: int = 0
     named = " and ".join(f"{splits[name]} {name}" for name in few)
     best = ", and which step is best by them is chance" if "val" in few else ""
     told = f"{named} of {sum(splits.values())} {what}: the Dice of fewer than {FEW} says little{best}; label more"
-    if folds:
+    if not advise_folds:
         return told
-    if what == GROUPS:
+    if of_folders and what == GROUPS:
         told += ", set data.groups=none if the folders are no patients"
     most = min(5, splits.get("train", 0) + splits.get("val", 0))  # a test that a table sets apart is in no fold
     return told + (f", or train with data.folds={most}, whose runs test each image once" if most >= 3 else "")
+
+
+def numbered_in_words(names: Iterable[str]) -> str:
+    """One line where most names differ from others by their last number alone, as those of one patient's slices do.
+
+    "" where fewer than three beginnings have several names each, as of a list numbered throughout (img_1 to img_100).
+
+    Args:
+      names: of images, each of which is divided by itself; folders in them say nothing.
+    """
+    sets: dict[str, list[str]] = defaultdict(list)
+    names = list(names)
+    for name in names:
+        if number := _LAST_NUMBER.search(last := name.rpartition("/")[2]):
+            sets[last[: number.start()]].append(name)
+    several = [own for own in sets.values() if len(own) > 1]
+    if len(several) < 3 or 2 * sum(map(len, several)) <= len(names):
+        return ""
+    return (
+        f"most names differ from others by their last number alone, such as {several[0][0]} and {several[0][1]}, and "
+        "are divided one by one: if these are of one patient, put each patient's images into a folder, or write a "
+        "splits.csv with a column group"
+    )
 
 
 def shared_pictures(facts: Mapping[str, Mapping[str, PairFacts]]) -> str:

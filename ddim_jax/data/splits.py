@@ -9,10 +9,12 @@ from absl import logging
 
 from ddim_jax.data.division import GROUPS, Division, Unwritten
 from ddim_jax.data.folds import draw_folds, hold_out, read_folds
+from ddim_jax.data.groups import are_folders, why_so_few
 from ddim_jax.data.options import DataOptions
 from ddim_jax.data.seeded import digest, seeded_order, seeded_split
 from ddim_jax.data.sources import SPLITS
 from ddim_jax.data.split_files import called_after, check_groups, find_table, fitted, say_unread, split_of_folders
+from ddim_jax.data.split_warnings import numbered_in_words
 from ddim_jax.data.tables import SplitTable, read_split
 from ddim_jax.runtime.errors import DataError
 from ddim_jax.runtime.once import say_once
@@ -63,20 +65,22 @@ def divide(options: DataOptions, ids: Sequence[str], groups: Mapping[str, str] |
         _check_joining(root, path, table, ids)
         differs = _drawn_otherwise(options, path, table, groups)
     group = _group_of(ids, groups, {} if options.folds and differs else table.group)
+    of_folders = options.groups == "folder" and (table.is_drawn or not table.group) and are_folders(group)
     if options.folds and table.fold:
         division = _fold_of_table(options, path, table, group)
     elif options.folds:
-        division = _fold_drawn(options, path, table, group)
+        division = _fold_drawn(options, path, table, group, of_folders)
     else:
-        division = _split(options, path, table, group)
+        division = _split(options, path, table, group, of_folders)
         if table.is_drawn and table.seed != options.seed:
             differs = f"{path}: was drawn by seed {table.seed}, and data.split_seed is {options.seed}"
         division = division._replace(differs=differs)
+    division = division._replace(of_folders=of_folders)
     _say_left_out(path, division.split, ids)
     if not options.read_only:
         division.keep()
         division = division._replace(unwritten=None)
-    _told(f"{root} ({division.rule}{'' if path is None else f'; {path}'})", root, division.split, group)
+    _told(f"{root} ({division.rule}{'' if path is None else f'; {path}'})", root, division)
     return division
 
 
@@ -88,25 +92,33 @@ def _fold_of_table(options: DataOptions, path: Path, table: SplitTable, group: d
     return Division(split, number, group, rule=f"fold {options.fold} of {options.folds} by {path.name}")
 
 
-def _fold_drawn(options: DataOptions, path: Path | None, table: SplitTable, group: dict[str, str]) -> Division:
+def _fold_drawn(
+    options: DataOptions, path: Path | None, table: SplitTable, group: dict[str, str], of_folders: bool
+) -> Division:
     """The division by drawn folds of the pairs of somebody's table but for its test images, or of all pairs."""
     of_user = {} if table.is_drawn else table.split
     if of_user and table.group:
         check_groups(path, of_user, group)
     used = of_user or group
-    number = draw_folds(
-        {name: group[name] for name in used if of_user.get(name) != "test"}, options.folds, options.seed
-    )
+    drawn = {name: group[name] for name in used if of_user.get(name) != "test"}
+    of_table = table.group and not table.is_drawn
+    why = f"The groups are those of {path}." if of_table else why_so_few(drawn, of_folders)
+    number = draw_folds(drawn, options.folds, options.seed, why)
+    _say_numbered(options.root, drawn)
     split = hold_out(used, number, options.folds, options.fold)
     return Division(split, number, group, rule=f"fold {options.fold} of {options.folds} by seed {options.seed}")
 
 
-def _split(options: DataOptions, path: Path | None, table: SplitTable, group: dict[str, str]) -> Division:
+def _split(
+    options: DataOptions, path: Path | None, table: SplitTable, group: dict[str, str], of_folders: bool
+) -> Division:
     """The division into three by a table, by folders called after splits, or by a draw."""
     root, seed, cache_dir = options.root, options.seed, options.cache_dir
     if not table.split:
         unwritten = Unwritten(root, cache_dir, seed)
-        return Division(_drawn(root, group, seed), {}, group, unwritten, f"drawn by seed {seed}")
+        split = _drawn(root, group, seed, of_folders)
+        _say_numbered(root, group)
+        return Division(split, {}, group, unwritten, f"drawn by seed {seed}")
     if table.group:
         check_groups(path, table.split, group)
     if not table.is_drawn:
@@ -165,16 +177,21 @@ def _group_of(ids: Sequence[str], groups: Mapping[str, str], of_table: Mapping[s
     return {name: of_table.get(name) or new.get(name) or groups.get(name) or name for name in ids}
 
 
-def _drawn(root: Path, group: Mapping[str, str], seed: int) -> dict[str, str]:
+def _drawn(root: Path, group: Mapping[str, str], seed: int, of_folders: bool) -> dict[str, str]:
     names = set(group.values())
     if len(names) < 3 <= len(group):
         raise DataError(
-            f"{root}: the {len(group)} pairs are of {quantity(len(names), 'group')} (folders below images/, or "
-            "patients that the files name), which stay together; a split needs at least 3. Set data.groups=none if the "
-            "folders are no patients, or write a splits.csv."
+            f"{root}: the {len(group)} pairs are of {quantity(len(names), 'group')} (folders below images/, "
+            "volumes, or patients that the files name), which stay together; a split needs at least 3. "
+            f"{why_so_few(group, of_folders)}"
         )
     of_groups = seeded_split(names, seed)
     return {name: of_groups[group[name]] for name in group}
+
+
+def _say_numbered(root: Path, group: Mapping[str, str]) -> None:
+    if all(name == own for name, own in group.items()) and (told := numbered_in_words(group)):
+        say_once(logging.warning, f"{root}: {told}")
 
 
 def _joined(split: Mapping[str, str], new: Iterable[str], group: Mapping[str, str], seed: int) -> dict[str, str]:
@@ -196,14 +213,14 @@ def _say_left_out(path: Path | None, used: Mapping[str, str], ids: Sequence[str]
         say_once(logging.warning, f"{path} leaves out {len(new)} of {len(ids)} pairs, which are not used: {some}")
 
 
-def _told(what: str, root: Path, split: Mapping[str, str], group: Mapping[str, str]) -> None:
+def _told(what: str, root: Path, division: Division) -> None:
     """Logs the numbers of pairs, and of groups where there are any; a group may be called after a patient."""
+    split, group = division.split, division.group
     text = f"Split of {what}: {_counts(split.values())}"
     of_group = {(group[name], one) for name, one in split.items()}
     names = {name for name, _ in of_group}
     if several := [name for name, count in Counter(name for name, _ in of_group).items() if count > 1]:
-        folders = {name.partition("/")[0] for name in split if "/" in name}
-        way_out = " If the folders are no patients, set data.groups=none." if folders.intersection(several) else ""
+        way_out = " If the folders are no patients, set data.groups=none." if division.of_folders else ""
         say_once(
             logging.warning,
             f"{root}: {len(several)} of {len(names)} {GROUPS} have images in more than one split: its test images are "

@@ -1,5 +1,6 @@
 """Images without masks that a training sees beside its labelled ones; those that it knows already are left out."""
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +11,8 @@ import numpy as np
 from ddim_jax.data.datasets.folder import check_ranges
 from ddim_jax.data.discovery import images_and_masks, listed, name_problem
 from ddim_jax.data.facts import PixelBudget, image_digest
-from ddim_jax.data.sources import Source, data_error
+from ddim_jax.data.groups import Key, patient_keys
+from ddim_jax.data.sources import Source, data_error, patients_of
 from ddim_jax.imageio.images import ReadOptions, count_pixels, log_notes, read_image
 from ddim_jax.imageio.listing import iterate_images
 from ddim_jax.imageio.stacks import count_slices, read_slice
@@ -49,7 +51,8 @@ def load_unlabelled(
 
     An image of the validation or the test split that is trained on without its mask is a leak all the same: the
     scores would no longer be those of unknown images. So what looks like an image of any split is left out, be it
-    saved again or at another size, and told; as are files that cannot be read.
+    saved again or at another size, and told; as are files that cannot be read, and other images of the patients of
+    the validation and the test split (`ddim_jax.data.sources.patients_of`).
 
     Args:
       folder: searched through and through.
@@ -105,12 +108,14 @@ def load_unlabelled(
         for split, source in labelled.items():
             own = np.stack(list(pool.map(known, ((source, row) for row in range(len(source))))))
             same = [row for row, is_same in zip(kept, looks_like_any(small[kept], own), strict=True) if is_same]
-            if same:
-                names = listed(pictures.ids[row] for row in same)
-                told.append(
-                    f"{len(same)} of {len(pictures)} unlabelled images are of the {split} split and left out: {names}"
-                )
             kept = [row for row in kept if row not in set(same)]
+            patients = patients_of(source)
+            others = [row for row in kept if patients and not patients.isdisjoint(pictures.patient_keys(row))]
+            kept = [row for row in kept if row not in set(others)]
+            for rows, what in ((same, f"of the {split} split"), (others, f"of patients of the {split} split")):
+                if rows:
+                    names = listed(pictures.ids[row] for row in rows)
+                    told.append(f"{len(rows)} of {len(pictures)} unlabelled images are {what} and left out: {names}")
     if not kept:
         raise DataError(f"{folder}: no image is left to train on without a mask (data.unlabelled). " + "; ".join(told))
     ids = tuple(pictures.ids[row] for row in kept)
@@ -177,6 +182,9 @@ class _Pictures:
         picture, _ = read_slice(file, (), number, self._reading, Labels())
         log_notes(file, picture.notes)
         return picture.pixels
+
+    def patient_keys(self, row: int) -> tuple[Key, ...]:
+        return patient_keys(unicodedata.normalize("NFC", self.ids[row]), self._places[row][0])  # as names of pairs are
 
     def count_pixels(self, row: int) -> int:
         return count_pixels(self._places[row][0])

@@ -196,16 +196,17 @@ def _of_training(segmenter: Segmenter, split: str, data: Mapping[str, Any]) -> S
 def _elsewhere(segmenter: Segmenter, root: Path, split: str | None, data: Mapping[str, Any]) -> tuple[Source, str]:
     """The data set at `root`, and the split of it that is scored; nothing is written there.
 
-    It is a folder of images/ and masks/ unless it is the published set that was trained on, unpacked elsewhere. A
-    folder without a table and without folders called after splits is scored whole, unless it is the one that was
-    trained on, moved: then it has its split.
+    It is a folder of images/ and masks/ unless it is the published set that was trained on, unpacked elsewhere; it is
+    one too where the training had no folder, which packed weights do not tell. A folder without a table and without
+    folders called after splits is scored whole, unless it is the one that was trained on, moved: then it has its split.
     """
     about = configured(data) | {"root": root}
     if root.is_file():
         raise DataError(f"{root}: is a file; unpack it, and give the folder with images/ and masks/ in it.")
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; expected a folder with images/ and masks/ in it.")
-    if data["name"] in generated_names() or all(images_and_masks(root)):
+    without_files = data["name"] in generated_names() or not (data["root"] or segmenter.is_packed)
+    if without_files or all(images_and_masks(root)):
         about["name"] = "folder"
     if about["name"] != "folder":
         about |= {"annotators": ()}

@@ -87,12 +87,11 @@ def summarise_bounds(
     """The part of `metrics.json` about bounds; `why_not` says in words why there is no calibration.
 
     Returns:
-      {"nominal", "calibration", "same_pictures", "ece", "classes"}: "calibration" None or its facts with the "file's"
-      temperatures; "ece" before and after scaling by it; for each class by its name "area_uncalibrated" and, of a
-      calibration, "area" and "dice_low", each as {"held", "images", "coverage", "low", "high"} with a 95% interval, and
-      "mean_width" (pixels), "mean_width_share" (of the pixels) or "mean".
+      {"nominal", "calibration", "same_pictures", "ece_at_temperature", "classes"}: "calibration" None or its facts with
+      its temperature; the expected calibration error of the probability that is scaled by it; for each class by its
+      name "area_uncalibrated" and, of a calibration, "area" and "dice_low", each as {"held", "images", "coverage",
+      "low", "high"} with a 95% interval, and "mean_width" (pixels), "mean_width_share" (of the pixels) or "mean".
     """
-    counts = _logits(results)
     found: dict[str, Any] = {
         "nominal": COVERAGE if calibration is None else calibration.coverage,
         "calibration": None,
@@ -105,10 +104,8 @@ def summarise_bounds(
             "doubt": None if calibration.doubt is None else calibration.doubt.as_record(labels),
         }
         found["same_pictures"] = _are_of(calibration, results, source)
-        found["ece"] = {
-            name: expected_calibration_error(calibration_at(counts, temperature))
-            for name, temperature in (("before", 1.0), ("after", calibration.temperature))
-        }
+        scaled = calibration_at(_logits(results), calibration.temperature)
+        found["ece_at_temperature"] = expected_calibration_error(scaled)
     return found
 
 

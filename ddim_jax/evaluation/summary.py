@@ -76,8 +76,8 @@ _RULES = {
         "Clopper and Pearson, of images in groups for as many trials as there are groups and joined with a bootstrap "
         "over them; mean_width in pixels, mean_width_share of the pixels that count; "
         "same_pictures: they are "
-        "the images of the calibration, so that coverage measures nothing; ece: before and after the logits are "
-        "divided by the temperature, with logits beyond 10 taken for 10"
+        "the images of the calibration, so that coverage measures nothing; ece_at_temperature: ece of calibration, "
+        "had the logits been divided by the temperature, with logits beyond 10 taken for 10"
     ),
     "unlikeness": (
         "distance of an image, by 27 numbers of its look, from those of the calibration, as a "

@@ -160,7 +160,18 @@ def is_even(pixels: np.ndarray) -> bool:
 
 
 def read_image(path: str | os.PathLike, options: ReadOptions = ReadOptions()) -> np.ndarray:
-    """The pixels of `read_picture`, uint8 [H, W, 3]; its notes are logged, the first ten."""
+    """Reads an image as the commands do, which `Segmenter.segment` then takes.
+
+    Args:
+      path: a PNG, JPEG, TIFF, BMP, DICOM or NIfTI file of one image.
+      options: such as a window; `ReadOptions.of(segmenter.config["data"])` are those of the training.
+
+    Returns:
+      uint8 [H, W, 3], turned as EXIF says, more than 8 bits scaled. What to know of it is logged, for the first ten.
+
+    Raises:
+      DataError: the file cannot be read; the message names it.
+    """
     picture = read_picture(path, options)
     log_notes(path, picture.notes)
     return picture.pixels

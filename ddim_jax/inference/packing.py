@@ -57,7 +57,9 @@ def pack(
     before = {name: data.pop(name, "") for name in ("note", "terms")}
     config = found.metadata.get("config")
     if not isinstance(config, dict) or not all(isinstance(config.get(part), dict) for part in ("data", "train")):
-        raise CheckpointError(f"{found.about}: config is {config!r}; expected sections. Was it made by train.py?")
+        raise CheckpointError(
+            f"{found.about}: config is {config!r}; expected sections. Was it made by `ddim-jax train`?"
+        )
     config = without_paths(config)
     if segments:
         classes = Labels.from_config(config["data"]).class_names

@@ -70,7 +70,9 @@ def announcements(run: Run, prepared: PreparedRun) -> Iterator[str]:
     facts = [fact for row, fact in prepared.pictures.facts.items() if row < len(whole)]
     division = getattr(whole, "division", None)
     alone = {"train": len(whole), "val": len(run.data.validation)}, "images"
-    if few := few_in_words(*(alone if division is None else division.numbers()), folds=data["folds"]):
+    numbers, of_folders = (alone, False) if division is None else (division.numbers(), division.of_folders)
+    advise = division is not None and not data["folds"]
+    if few := few_in_words(*numbers, advise_folds=advise, of_folders=of_folders):
         yield few
     validated = prepared.pictures.validation.facts.values()
     trained_on = {digest: name for name, digest in prepared.trained_on.items()}

@@ -198,7 +198,7 @@ def check_same_data(
     there = saved.get("data")
     if not isinstance(there, Mapping):
         raise CheckpointError(
-            f"{_metadata_file(step_folder)}: data is {there!r}; expected a section. Was it made by train.py?"
+            f"{_metadata_file(step_folder)}: data is {there!r}; expected a section. Was it made by `ddim-jax train`?"
         )
     differing = {name: (there.get(name), now) for name, now in data.items() if there.get(name) != now}
     if not differing:

@@ -127,14 +127,18 @@ def test_what_it_says_can_be_exported(my_module):
         create_program(network, SamplingOptions.create(network.config, ensemble="highest", **given))
 
 
-def test_the_command_of_the_network_takes_another_config_than_a_plain_one(my_module, tmp_path):
+def test_its_config_trains_the_network_as_folder_trains_its_own(my_module):
     from configs import folder
     from ddim_jax.config import resolve_config
 
-    config = folder.get_config()
-    config.data.root, config.plugins = str(tmp_path), (my_module,)
-    config.model.name, config.model.preset = "three_layers", None
-    assert resolve_config(config)["model"] == {"name": "three_layers", "preset": None, "overrides": {}}
+    (block,) = re.findall(r"^```py\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    module = {}
+    exec(block, module)
+    found, own = resolve_config(module["get_config"]()), resolve_config(folder.get_config())
+    assert (found.pop("plugins"), own.pop("plugins")) == (["my_module"], [])
+    assert found.pop("model") == {"name": "three_layers", "preset": None, "overrides": {}}
+    assert found == {name: value for name, value in own.items() if name != "model"}
+    assert found["diffusion"]["prediction"] == "x0"
 
 
 def test_a_run_uses_all_that_it_registers(my_module, tmp_path):

@@ -108,7 +108,7 @@ def test_a_run_of_0_1_0_is_refused_in_one_line():
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [
-        ({}, "config is None; expected a section. Was it made by train.py?"),
+        ({}, "config is None; expected a section. Was it made by `ddim-jax train`?"),
         ({"config": [1]}, "config is [1]; expected a section"),
         ({"config": tiny_config(), "data": [1]}, "data is [1]; expected a section"),
         ({"config": changed("plugins", ["nowhere_to_be_found"])}, "plugins names 'nowhere_to_be_found'"),
@@ -117,6 +117,13 @@ def test_a_run_of_0_1_0_is_refused_in_one_line():
 def test_metadata_that_are_no_runs_are_named(metadata, message):
     with pytest.raises(CheckpointError, match=rf"^a/metadata: {re.escape(message)}"):
         saved_config(Path("a/metadata"), metadata)
+
+
+@pytest.mark.parametrize("field", ["model.name", "data.name", "sample.ensemble"])
+def test_a_name_that_is_not_known_may_be_that_of_a_plugin(field):
+    told = rf"{field} is 'own'; expected one of .*; if it is of a plug-in: --plugins MODULE$"
+    with pytest.raises(CheckpointError, match=told):
+        saved_config(Path("a/metadata"), {"config": changed(field, "own")})
 
 
 @pytest.mark.parametrize(

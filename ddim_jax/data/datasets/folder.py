@@ -12,7 +12,8 @@ from absl import logging
 
 from ddim_jax.data.annotators import NUMBERED, check_annotators, of_annotators
 from ddim_jax.data.discovery import entries, match_pairs
-from ddim_jax.data.layouts import advice_on_files, advice_on_folder
+from ddim_jax.data.groups import groups_of_pairs, patient_keys
+from ddim_jax.data.layouts import MASK_WORDS, NUMBERED_MASK, advice_on_files, advice_on_folder
 from ddim_jax.data.options import DataOptions
 from ddim_jax.data.sources import (
     SPLITS,
@@ -25,7 +26,6 @@ from ddim_jax.data.sources import (
     same_name,
 )
 from ddim_jax.data.splits import divide
-from ddim_jax.data.tables import SPELLINGS
 from ddim_jax.imageio.dicom_grouping import own_scales
 from ddim_jax.imageio.images import image_suffixes, reader_of, suffix_of
 from ddim_jax.imageio.listing import iterate_images, kind_of
@@ -35,9 +35,9 @@ from ddim_jax.runtime.errors import DataError
 from ddim_jax.runtime.once import say_once
 from ddim_jax.runtime.values import quantity
 
-_MASK_SUFFIX = re.compile(r"[_-](masks?|segmentation|seg|labels?)$", re.IGNORECASE)
+_MASK_SUFFIX = re.compile(rf"[_-]({'|'.join(MASK_WORDS)})$", re.IGNORECASE)
 _NUMBER = re.compile(r"([_-]\d+|\s*\(\d+\))$")
-_NUMBERED_SUFFIX = re.compile(r"[_-](masks?|segmentation|seg|labels?)([_-]?\d+|\s*\(\d+\))$", re.IGNORECASE)
+_ENDINGS = f"{', '.join(f'_{word}' for word in MASK_WORDS[:-1])} or _{MASK_WORDS[-1]}, or with - for _"
 
 
 @DATASETS.register("folder")
@@ -61,7 +61,9 @@ def load_folder(split: str, options: DataOptions) -> PairSource:
         raise
     if options.reading.window is None:
         check_ranges(root, (pair.image for pair in pairs if pair.slice is None))
-    groups = _groups(pairs, by_folder=options.groups == "folder")
+    counted = {"patient"} | ({"folder"} if options.groups == "folder" else set())
+    keys = {pair.id: [key for key in patient_keys(pair.id, pair.image) if key[0] in counted] for pair in pairs}
+    groups = groups_of_pairs(pairs, keys)
 
     def source_of(pairs: list[Pair], groups: Mapping[str, str]) -> PairSource:
         place = root.resolve()
@@ -80,6 +82,8 @@ def load_folder(split: str, options: DataOptions) -> PairSource:
         )
     source = source_of(chosen, division.group)
     source.division = division
+    trained_on = {key for name, own in keys.items() if division.split.get(name) == "train" for key in own}
+    source.patients = frozenset(key for pair in chosen for key in keys[pair.id] if key not in trained_on)
     return source
 
 
@@ -91,9 +95,10 @@ load_folder.unused = dict.fromkeys(
 def find_pairs(root: Path, annotators: tuple[str, ...] = ()) -> list[Pair]:
     """Pairs the files of `root`/images with those of `root`/masks, both searched through and through.
 
-    A pair shares its path below images/ and masks/ but for the suffix; the mask's name may end in _mask, _segmentation,
-    _seg or _label. That path without the suffix is the id. Numbered masks of one image, such as x_mask and x_mask_1,
-    are masks of several structures in it; the log says of how many images, and which files it passes over.
+    A pair shares its path below images/ and masks/ but for the suffix; the mask's name may end in _ or - and one of
+    `ddim_jax.data.layouts.MASK_WORDS`. That path without the suffix is the id. Numbered masks of one image, such as
+    x_mask and x_mask_1, are masks of several structures in it; the log says of how many images, and which files it
+    passes over.
 
     Args:
       root: the folder.
@@ -136,9 +141,10 @@ def find_pairs(root: Path, annotators: tuple[str, ...] = ()) -> list[Pair]:
         told = quantity(len(problems), f"file of {where} does", f"files of {where} do")
         headline = (
             f"{root}: {told} not pair up by name; expected each mask where its image is, folders included "
-            f"({of_each[0]}/p07/x.png for images/p07/x.png), with or without _mask, _segmentation, _seg or _label:"
+            f"({of_each[0]}/p07/x.png for images/p07/x.png), with or without {_ENDINGS}:"
         )
-        error = Unpaired(*data_error(headline, problems).args, *advice_on_files(images, own))
+        others = [(_stem(file, folders[name]), file) for files in numbered.values() for file in files]
+        error = Unpaired(*data_error(headline, problems).args, *advice_on_files(images, [*own, *others]))
         error.pairs = () if annotators else tuple(found[0])  # no file is opened: a damaged one would replace this error
         raise error
     if others:
@@ -234,7 +240,7 @@ def _masks_of(
     for stem, file in masks:
         # An image may itself be called x_mask, or x_1: its own name goes first.
         bare = _MASK_SUFFIX.sub("", stem)
-        names = (stem, bare, _NUMBERED_SUFFIX.sub("", stem), *([_NUMBER.sub("", bare)] if may_be_bare else []))
+        names = (stem, bare, NUMBERED_MASK.sub("", stem), *([_NUMBER.sub("", bare)] if may_be_bare else []))
         own = next((name for name in names if same_name(name) in images), bare)
         if own in (stem, bare):
             found.append((own, file))
@@ -266,33 +272,3 @@ def slices_of(pair: Pair) -> list[Pair]:
         return [pair]
     whole = Volume(pair.id, count)
     return [pair._replace(id=f"{pair.id}#{n + 1:03d}", slice=n, volume=whole) for n in range(count)]
-
-
-def _first_folder(name: str) -> str:
-    first, slash, rest = name.partition("/")
-    if first.casefold() in SPELLINGS:
-        first, slash, _ = rest.partition("/")
-    return first if slash else ""
-
-
-def _groups(pairs: Iterable[Pair], by_folder: bool) -> dict[str, str]:
-    """The group of each pair: of one patient by what the files say, else of the first folder, else of the volume.
-
-    Of a folder that is called after a split the first one in it counts. A patient is called after the first of the
-    pairs: the table of the split is copied about, and not even a digest of the identity is in it, which trying numbers
-    would turn back.
-
-    Args:
-      pairs: of the folder.
-      by_folder: first folders are groups.
-    """
-    groups, first = {}, {}
-    for pair in pairs:
-        patient = getattr(reader_of(pair.image), "patient", None)
-        if patient is not None and (identity := patient(pair.image)):
-            groups[pair.id] = f"patient of {first.setdefault(identity, pair.id)}"
-        elif by_folder and (folder := _first_folder(pair.id)):
-            groups[pair.id] = folder
-        elif pair.slice is not None:
-            groups[pair.id] = pair.id.rpartition("#")[0]
-    return groups

@@ -207,7 +207,7 @@ def evaluated(run: Path) -> Iterator[tuple[str, Make]]:
     yield "output-is-a-file", case(("--output", "file"), "file: the folder for the results cannot be made")
     yield "output-below-a-file", case(("--output", "file/out"), "file/out", "cannot be made")
     yield "limit", case(("--limit", "0"), "limit is 0")
-    yield "steps", case(("--sampling-steps", "0"), "steps is 0")
+    yield "steps", case(("--steps", "0"), "steps is 0")
     yield "samples", case(("--samples", "-2"), "samples is -2")
     yield "seed", case(("--seed", "-1"), "seed is -1")
     yield "seed-text", case(("--seed", "one"), "--seed", "'one'")

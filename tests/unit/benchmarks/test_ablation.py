@@ -116,7 +116,6 @@ def test_a_row_pairs_pictures_and_seeds(tmp_path, monkeypatch):
     output = tmp_path / "docs/results/ablations.json"
     output.parent.mkdir(parents=True)
     arguments = ["--change", "model.overrides.attention=dual", "--data", tmp_path / "polyp", "--seeds", 0, 1]
-    assert rendered(PAGE, tmp_path) == PAGE.replace("-->\n<!--", "-->\nNot yet measured.\n<!--")
     arguments += ["--system", "lightweight_ddim", "--steps", 200, "--size", 32, "--workdir", tmp_path / "runs"]
     arguments = [str(one) for one in [*arguments, "--output", output]]
     assert ablation.main(arguments) == 0

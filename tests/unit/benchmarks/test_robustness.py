@@ -204,9 +204,21 @@ def test_rows_tables_and_figure(checkpoint, tmp_path, capsys):
     assert by["pgd", "one step", 4]["lost"] >= 0 and by["fgsm", "sampler", 1]["share"] <= 1
     assert (output.parent / "robustness_red.png").stat().st_size > 10_000
 
-    # The same network at another size has rows of its own: one set replaced the other.
-    others = [row | {"size": 2 * row["size"]} for row in rows]
-    assert len(merged(rows, others, robustness.IDENTITY)) == 2 * len(rows)
+    # Another size and another training of these images have rows of their own: one set replaced the other.
+    for other in ({"size": 2 * clean["size"]}, {"stem": 4}, {"train_steps": 900}, {"packaged": True}):
+        others = [row | other for row in rows]
+        assert len(merged(rows, others, robustness.IDENTITY)) == 2 * len(rows)
+
+
+def test_a_row_says_how_long_the_training_was_and_if_it_is_the_packaged_one(checkpoint):
+    network, folder = checkpoint
+    assert network.config["train"]["steps"] != network.step
+    for begun, names in ((None, {"polyp": True, "runs/polyp": False}), (("runs/polyp", 0.5), {"polyp": False})):
+        for name, packaged in names.items():
+            rows = robustness.rows_of(name, folder, 1, 1, {}, lambda line: None, begun)
+            assert {(row["train_steps"], row["step"], row["packaged"]) for row in rows} == {
+                (network.config["train"]["steps"], network.step, packaged)
+            }
 
 
 def test_weights_between_two_networks_by_hand(checkpoint, tmp_path, capsys):
@@ -274,14 +286,17 @@ def test_the_page_has_the_packaged_networks_the_unets_and_what_was_trained_on_at
             "adversarial_epsilon": 0.0,
             "adversarial_share": 1.0,
             "interpolated": 1.0,
+            "packaged": False,
+            "stem": 2,
         }
         for change, severity in (("none", 0), *(("contrast", k) for k in SEVERITIES), ("fgsm", 2), ("pgd", 2)):
             own = network | about | {"change": change, "severity": severity, "through": through}
             pgd = change == "pgd"
             rows.append(own | scores | {"dice_mean": dice - severity / 100 - pgd / 1000, "n": 4 if pgd else 6})
 
-    add(0.9)
-    add(0.8, steps=4)
+    add(0.9, packaged=True)
+    add(0.8, packaged=True, steps=4)
+    add(0.85, train_steps=90)  # trained as the packaged one, but for longer
     add(0.7, system="unet", augmentation="strong", size=64)
     add(0.6, augmentation="strong", size=64)
     add(0.5, augmentation="strong", size=64, adversarial_epsilon=0.0078, adversarial_share=0.25)

@@ -57,7 +57,6 @@ def test_pre_trainings_of_different_lengths_are_rows_of_their_own():
 
 def test_the_table(tmp_path):
     (tmp_path / "docs/results").mkdir(parents=True)
-    assert unlabelled(tmp_path) == "Not yet measured.\n"
     content = {"rules": {}, "rows": FEW + MORE + BEFORE + ALL}
     (tmp_path / "docs/results/unlabelled.json").write_text(json.dumps(content))
     lines = unlabelled(tmp_path).splitlines()

@@ -215,7 +215,9 @@ def test_the_split_is_told_that_the_options_of_training_give(said, tmp_path, cap
     with pytest.raises(SystemExit) as left:
         doctor.run(["--data", str(tmp_path)])
     printed, error = capsys.readouterr()
-    assert left.value.code == 2 and "train.steps" in printed and "are of 2 groups (folders below images/, or" in error
+    assert (
+        left.value.code == 2 and "train.steps" in printed and "are of 2 groups (folders below images/, volumes" in error
+    )
     status, lines = said("--data", str(tmp_path), "--config.data.groups=none", "--split-seed", "3")
     assert status == 0 and f"{'split':17} 10 train, 1 val, 1 test; drawn by seed 3" in lines
     lines = said("--data", str(tmp_path), "--groups", "none", "--config.data.folds=3", "--fold", "1")[1]

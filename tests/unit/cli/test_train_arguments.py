@@ -213,6 +213,24 @@ def networks(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (
+            ["--config.model.name=one"],
+            "error: --config: imports.py: model.name is 'one' of the module net_one, which plugins does not name, so "
+            'that no checkpoint would say where it is; expected config.plugins = ("net_one",)',
+        ),
+        (["--config.model.name=one", "--config.plugins=net_one"], ["train.py"]),
+        (["--config.model.name=unet"], ["train.py"]),
+    ],
+)
+def test_a_network_that_a_config_file_imports_has_to_be_in_plugins(parse, networks, arguments, told):
+    text = tiny_file()
+    Path("imports.py").write_text(text.replace("def get_config():", "import net_one\n\n\ndef get_config():"))
+    assert parse("--config", "imports.py", *arguments) == told
+
+
+@pytest.mark.parametrize(
     ("plugins", "breadth"),
     [
         (("--config.plugins=('net_one',)",), "5"),

@@ -1,5 +1,7 @@
 """A folder that is laid out in another way is refused with words on what to do."""
 
+import shutil
+
 import numpy as np
 import pytest
 from clinic_files import volume
@@ -7,6 +9,7 @@ from dicom_files import ct_series
 from pair_files import mask, picture, save
 
 from ddim_jax.data import load_dataset
+from ddim_jax.data.layouts import MASK_WORDS
 from ddim_jax.runtime.errors import DataError
 
 
@@ -83,6 +86,41 @@ def test_masks_without_the_folders_of_their_images_are_told_where_they_belong(tm
         save(tmp_path / f"masks/x{number}.png", mask(number))
     told = r"expected each mask where its image is, folders included \(masks/p07/x\.png for images/p07/x\.png\), with"
     with pytest.raises(DataError, match=told):
+        load_dataset("folder", "all", root=tmp_path)
+
+
+@pytest.mark.parametrize("word", [f"{mark}{word}" for mark in "_-" for word in MASK_WORDS])
+def test_every_ending_of_a_mask_is_taken_and_named_where_files_do_not_pair(tmp_path, word):
+    for number in range(3):
+        save(tmp_path / f"images/x{number}.png", picture(number))
+        save(tmp_path / f"masks/x{number}{word}.png", mask(number))
+    assert load_dataset("folder", "all", root=tmp_path).ids == ("x0", "x1", "x2")
+    (tmp_path / f"masks/x0{word}.png").unlink()
+    with pytest.raises(DataError) as caught:
+        load_dataset("folder", "all", root=tmp_path)
+    named = "with or without _mask, _masks, _segmentation, _seg, _label or _labels, or with - for _:"
+    assert named in str(caught.value) and f"_{word[1:]}" in named
+
+
+def test_masks_whose_number_stands_behind_the_word_are_told_their_names(tmp_path):
+    for number in range(5):
+        save(tmp_path / f"images/p/img_{number}.png", picture(number))
+        save(tmp_path / f"masks/p/img_Mask_{number}.png", mask(number))
+    told = ": a number at the end counts the masks of one image"
+    with pytest.raises(DataError, match="10 files") as caught:
+        load_dataset("folder", "all", root=tmp_path)
+    assert caught.value.args[-1] == f"Rename p/img_Mask_0 to p/img_0_Mask, and 4 more likewise{told}"
+    shutil.rmtree(tmp_path / "images")
+    shutil.rmtree(tmp_path / "masks")
+    for number, (image, own) in enumerate({"a": "a_mask", "a_1": "a_mask_1", "b (2)": "b-seg (2)"}.items()):
+        save(tmp_path / f"images/{image}.png", picture(number))
+        save(tmp_path / f"masks/{own}.png", mask(number))
+    with pytest.raises(DataError, match="3 files") as caught:  # a_mask_1 is taken for a second one of a
+        load_dataset("folder", "all", root=tmp_path)
+    assert caught.value.args[-1] == f"Rename b-seg (2) to b (2)-seg, and 1 more likewise{told}"
+    (tmp_path / "images/a_1.png").unlink()
+    (tmp_path / "masks/b-seg (2).png").unlink()
+    with pytest.raises(DataError, match=r"b \(2\)\.png has no mask$"):
         load_dataset("folder", "all", root=tmp_path)
 
 

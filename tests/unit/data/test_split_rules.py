@@ -6,10 +6,11 @@ from test_splits import count, draw
 
 from ddim_jax.data.division import GROUPS
 from ddim_jax.data.options import DataOptions
-from ddim_jax.data.split_warnings import few_in_words
+from ddim_jax.data.split_warnings import few_in_words, numbered_in_words
 from ddim_jax.data.splits import divide
 from ddim_jax.data.tables import write_split
 from ddim_jax.runtime.errors import DataError
+from ddim_jax.runtime.once import say_once
 
 
 def divided(root, ids, of_pair=None, **options):
@@ -91,7 +92,7 @@ def test_a_table_that_was_drawn_otherwise_than_is_asked_for_is_refused_by_what_c
     apart.check_drawn()
     assert len(set(apart.fold.values())) == 24
     with pytest.raises(
-        DataError, match=r"12 groups of pairs .* 24 folds .*; if folders are no patients, data\.groups="
+        DataError, match=r"12 groups of pairs .* 24 folds .*\. Set data\.groups=none if the folders are"
     ):
         divided(tmp_path, ids, folders, folds=24)
     (tmp_path / "splits.csv").unlink()
@@ -151,10 +152,76 @@ def test_groups_that_a_table_divides_are_not_counted_as_several(tmp_path, said):
 
 
 def test_no_more_folds_are_advised_than_there_are_groups():
-    few = few_in_words({"train": 2, "val": 1, "test": 1}, GROUPS)
+    few = few_in_words({"train": 2, "val": 1, "test": 1}, GROUPS, of_folders=True)
     assert few.endswith("label more, set data.groups=none if the folders are no patients, or train with data.folds=3, "
                         "whose runs test each image once")  # fmt: skip
-    assert few_in_words({"train": 1, "val": 1, "test": 1}, GROUPS).endswith("none if the folders are no patients")
+    few = few_in_words({"train": 1, "val": 1, "test": 1}, GROUPS, of_folders=True)
+    assert few.endswith("none if the folders are no patients")
+    assert few_in_words({"train": 1, "val": 1, "test": 1}, GROUPS).endswith("; label more")
     assert "data.folds=5" in few_in_words({"train": 4, "val": 1, "test": 1}) and "groups" not in few_in_words(
         {"val": 1}
     )
+
+
+FLAT = [f"patient{patient:02d}_slice{number}" for patient in range(6) for number in range(5)]
+SILENT = {
+    "numbered throughout": [f"img_{number}" for number in range(100)],
+    "two classes": [f"{name} ({number})" for name in ("benign", "malignant") for number in range(9)],
+    "a number of another kind": [f"CHNCXR_{number:04d}_{number % 2}" for number in range(30)],
+    "few of many": [*FLAT[:15], *(f"scan {'abcdefghijklmnop'[number]}" for number in range(16))],
+    "classes in folders": [f"{name}/{number}" for name in "abcd" for number in range(5)],
+}
+
+
+def test_names_of_slices_that_are_divided_one_by_one_are_warned_of_once(tmp_path, said, monkeypatch):
+    for folds in (0, 3):
+        divided(tmp_path, FLAT, folds=folds)
+    told = [line for line in said if "last number alone" in line]
+    assert told == [
+        f"{tmp_path}: most names differ from others by their last number alone, such as patient00_slice0 and "
+        "patient00_slice1, and are divided one by one: if these are of one patient, put each patient's images into a "
+        "folder, or write a splits.csv with a column group"
+    ]
+    say_once.cache_clear()
+    divided(tmp_path, FLAT, {name: name[:9] for name in FLAT})  # they are kept together
+    (tmp_path / "splits.csv").write_text("stem,split\n" + "".join(f"{name},train\n" for name in FLAT))
+    divided(tmp_path, FLAT)  # and that is somebody's own split
+    assert sum("last number alone" in line for line in said) == 1
+
+
+@pytest.mark.parametrize("names", SILENT.values(), ids=SILENT)
+def test_names_that_say_nothing_of_patients_are_not_warned_of(names):
+    assert numbered_in_words(names) == ""
+
+
+def test_the_way_out_of_too_few_groups_is_one_that_helps(tmp_path):
+    """data.groups=none alone divides folders, and nothing else."""
+    volumes = {f"v{number // 6}#{number:03d}": f"v{number // 6}" for number in range(12)}
+    folders = {f"a/{number}": "a" for number in range(12)}
+    one = {f"x{number:02d}": "patient of x00" for number in range(12)}
+    across = {f"p{number}/x": "patient of p0/x" for number in range(12)}
+    several = {f"x{number:02d}": f"patient of x{number // 6}" for number in range(12)}
+    table = "rite a splits.csv (stem,split; or stem,fold for data.folds)."
+    anonymised = f"All files have one PatientID, as anonymised ones may. W{table}"
+    for groups, way in (
+        (volumes, f"W{table}"),
+        (folders, f"Set data.groups=none if the folders are no patients, or w{table}"),
+        (one, anonymised),
+        (across, anonymised),
+        (several, f"Files of one PatientID stay together, which anonymised ones may share. W{table}"),
+    ):
+        count = len(set(groups.values()))
+        with pytest.raises(DataError) as split:
+            divided(tmp_path, list(groups), groups)
+        assert f"are of {count} group{'s' * (count > 1)} (folders" in str(split.value)
+        assert str(split.value).endswith(f"a split needs at least 3. {way}")
+        with pytest.raises(DataError) as folds:
+            divided(tmp_path, list(groups), groups, folds=3)
+        named = f"{count} group{'s' * (count > 1)} of pairs cannot be divided into 3 folds (data.folds). {way}"
+        assert str(folds.value) == named
+    with pytest.raises(DataError) as split:
+        divided(tmp_path, list(one), one, groups="none")
+    assert str(split.value).endswith(anonymised)
+    (tmp_path / "splits.csv").write_text("stem,group\n" + "".join(f"{name},g\n" for name in folders))
+    with pytest.raises(DataError, match=r"1 group of pairs .*\. The groups are those of .*splits\.csv\.$"):
+        divided(tmp_path, list(folders), folders, folds=3)

@@ -4,9 +4,12 @@ import hashlib
 
 import numpy as np
 import pytest
+from clinic_files import WINDOW
+from dicom_files import ct_slice
 from pair_files import save
 from PIL import Image
 
+from ddim_jax.data import load_dataset
 from ddim_jax.data.sources import Example
 from ddim_jax.data.unlabelled import load_unlabelled, looks_like_any
 from ddim_jax.preprocessing import resize_image
@@ -67,6 +70,48 @@ def test_pictures_of_every_split_are_left_out_and_named_however_they_were_saved(
     (tmp_path / "new.png").unlink()
     with pytest.raises(DataError, match=r"no image is left.*of the test split.*large\.jpg"):
         load(tmp_path)
+
+
+def test_other_images_of_patients_of_validation_and_test_are_left_out(tmp_path):
+    """Known by PatientID whatever their folder, or by the first folder; those of the training split may be there."""
+    labelled, more = tmp_path / "labelled", tmp_path / "more"
+    for number in range(30):
+        patient = number // 5
+        place = labelled / f"images/p{patient}" if number % 5 < 3 else more / f"p{patient}"
+        place.mkdir(parents=True, exist_ok=True)
+        if patient % 2:  # of whom the file says nothing
+            save(place / f"{number:02d}.png", scene(number))
+        else:
+            values = scene(number)[..., 0].astype(int)
+            ct_slice(
+                place / f"{number:02d}.dcm", values, patient=f"Secret{patient}", series=f"1.2.{number + 1}", **WINDOW
+            )
+        if number % 5 < 3:
+            save(labelled / f"masks/p{patient}/{number:02d}.png", np.tri(96, 112, dtype=np.uint8) * 255)
+    (more / "p4").rename(more / "elsewhere")
+    (labelled / "splits.csv").write_text("stem,split\np0,train\np1,train\np2,val\np3,val\np4,test\np5,test\n")
+
+    def found(groups):
+        names = ("train", "val", "test")
+        return load(more, {split: load_dataset("folder", split, root=labelled, groups=groups) for split in names})
+
+    both = found("folder")
+    assert both.ids == ("p0/03.dcm", "p0/04.dcm", "p1/08.png", "p1/09.png")
+    assert both.told == (
+        "4 of 12 unlabelled images are of patients of the val split and left out: p2/13.dcm, p2/14.dcm, p3/18.png, "
+        "p3/19.png",
+        "4 of 12 unlabelled images are of patients of the test split and left out: elsewhere/23.dcm, "
+        "elsewhere/24.dcm, p5/28.png, p5/29.png",
+    )
+    assert len(both.images) == len(both.digests) == 4
+    alone = found("none")
+    assert alone.ids == (*both.ids, "p3/18.png", "p3/19.png", "p5/28.png", "p5/29.png")
+    # A folder that the training split has images of too is no patient of another split.
+    lines = [
+        f"p{number}/{5 * number + part:02d},{'train' if part else 'test'}" for number in (1, 3, 5) for part in range(3)
+    ]
+    (labelled / "splits.csv").write_text("stem,split\np0,train\np2,val\np4,test\n" + "\n".join(lines))
+    assert found("folder").ids == alone.ids
 
 
 def test_files_that_cannot_be_read_are_left_out_and_named(tmp_path):

@@ -117,14 +117,18 @@ def test_a_segmenter_uses_the_calibration_that_it_is_given(tmp_path):
         assert result.bounds["foreground"].area_low == pytest.approx(16 * height) and result.unlikeness is not None
 
 
-@pytest.mark.parametrize(("wrong", "temperature"), [(0, 0.05), (5, np.log(4) / np.log(7))])
-def test_a_temperature_at_an_end_of_its_range_is_warned_of(tmp_path, caplog, wrong, temperature):
-    """Probabilities of 0.8 and 0.2, with odds of 4; all pixels are right, or seven in eight."""
+@pytest.mark.parametrize(
+    ("wrong", "temperature", "errors"), [(0, 0.05, (0.2, 0.0)), (5, np.log(4) / np.log(7), (0.125, 0.125))]
+)
+def test_a_temperature_at_an_end_of_its_range_is_warned_of(tmp_path, caplog, wrong, temperature, errors):
+    """Probabilities of 0.8 and 0.2, with odds of 4; all pixels are right, or seven in eight: .75 and none of either."""
     segmenter = FakeSegmenter({RIGHT: [rows(0.6, 0.6, -0.6, -0.6)] * 2}, str(tmp_path / "RUN/checkpoints/8"))
     truths = [rows(1, 0, 0, 0).astype(np.uint8)] * wrong + [TOP_HALF] * (10 - wrong)
     metrics = scored(segmenter, source(*[(RIGHT, truth) for truth in truths]), tmp_path / "out", "val", calibrate=0.9)
     assert metrics["bounds"]["calibration"]["temperature"] == pytest.approx(temperature, rel=0.02)
     assert ("the temperature of memory val is 0.05, an end of the range" in caplog.text) == (wrong == 0)
+    found = metrics["calibration"]["ece"], metrics["bounds"]["ece_at_temperature"]
+    assert found == pytest.approx(errors, abs=0.003)
 
 
 def test_without_a_calibration_nothing_is_called_calibrated(segmenter, tmp_path):

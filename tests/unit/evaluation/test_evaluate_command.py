@@ -114,7 +114,7 @@ def test_the_program_passes_its_arguments_and_prints_both_protocols(loaded, monk
         "train",
         "--output",
         str(tmp_path / "out"),
-        "--sampling-steps",
+        "--steps",
         "4",
         "--samples",
         "1",

@@ -66,6 +66,14 @@ def test_a_folder_without_a_table_is_scored_whole_and_nothing_is_written(scored,
     assert scored(data, data_root=root, split="all")[:2] == (ALL, "all")
 
 
+def test_a_folder_is_not_passed_over_for_a_data_set_without_files(scored, tmp_path, monkeypatch):
+    monkeypatch.setitem(DATASETS._entries, "drawn", lambda split, options: SimpleNamespace(name="drawn", ids=(split,)))
+    (tmp_path / "hospital").mkdir()
+    assert scored({"name": "drawn", "root": "/nowhere"}, data_root=tmp_path / "hospital")[0] == ("test",)
+    with pytest.raises(DataError, match="hospital has no folder images and no folder masks"):
+        scored({"name": "drawn", "root": ""}, data_root=tmp_path / "hospital")
+
+
 def divided(root, **parts):
     """Moves the images of `make_folder` with these numbers below folders of these names."""
     for kind in ("images", "masks"):

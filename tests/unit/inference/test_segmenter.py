@@ -98,7 +98,7 @@ def test_grey_images_are_repeated_to_three_channels():
         (np.zeros((8, 8, 3), np.float32), r"dtype float32 and shape \[8, 8, 3\]; expected uint8"),
         (
             "x.jpg",
-            r"the text or path 'x.jpg'; expected its pixels as an array. Read it, .*segment_files, which writes",
+            r"the text or path 'x.jpg'; expected its pixels .* by ddim_jax.imageio.images.read_image, .*segment_files",
         ),
         (Path("x.jpg"), "the text or path 'x.jpg'; expected its pixels"),
         (np.zeros((8, 8, 4), np.uint8), r"shape \[8, 8, 4\]; expected \[H, W\]"),

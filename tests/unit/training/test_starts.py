@@ -250,7 +250,8 @@ def test_a_data_set_whose_splits_share_pictures_is_told_one(tmp_path, monkeypatc
     config["data"]["name"] = "shared"
     train(config, tmp_path / "run")
     told = "1 image is in more than one split, such as train_0 of train = val_0 of val: scores there are too good."
-    assert told in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert told in said and "label more\n" in said  # and no folds, which are of folders
 
 
 @on_cpu

@@ -1,0 +1,96 @@
+"""The groups of a folder's pairs, which a split keeps together: patients, first folders, volumes."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from ddim_jax.data.sources import Pair
+from ddim_jax.data.tables import SPELLINGS
+from ddim_jax.imageio.images import reader_of
+
+Key = tuple[str, str]
+"""A patient as a file knows it: ("patient", what the file says of him) or ("folder", the first folder)."""
+_OF_PATIENT = "patient of "
+
+
+def patient_keys(name: str, file: Path) -> tuple[Key, ...]:
+    """The keys of the patient of an image: what its file says (PatientID) and its first folder, where there are such.
+
+    The first is the patient's identity, and is for comparing alone: it goes into no file, log or error.
+
+    Args:
+      name: the path below the folder of images. Of a folder that is called after a split the first one in it counts.
+      file: the image.
+
+    Raises:
+      DataError: the header of the file cannot be read.
+    """
+    patient = getattr(reader_of(file), "patient", None)
+    identity = patient(file) if patient is not None else ""
+    return tuple(key for key in (("patient", identity), ("folder", _first_folder(name))) if key[1])
+
+
+def groups_of_pairs(pairs: Iterable[Pair], keys: Mapping[str, Iterable[Key]]) -> dict[str, str]:
+    """The group of each pair that is in one: pairs of one key or one volume are of one group, and so are theirs.
+
+    A group is called after the first pair whose file names its patient, else after the folder, else the volume: the
+    table of the split is copied about, and not even a digest of the identity is in it, which trying numbers would turn
+    back.
+
+    Args:
+      pairs: of the folder.
+      keys: those of each pair that count.
+    """
+    joined: dict[Key, Key] = {}
+
+    def joined_to(key: Key) -> Key:
+        while (other := joined.get(key, key)) != key:
+            joined[key] = joined.get(other, other)  # so that long chains are walked once
+            key = other
+        return key
+
+    own = {}
+    for pair in pairs:
+        of_volume = [("volume", pair.volume.name)] if pair.volume is not None else []
+        if found := [*keys[pair.id], *of_volume]:
+            own[pair.id] = found
+            for key in found[1:]:
+                joined[joined_to(found[0])] = joined_to(key)
+    called: dict[Key, str] = {}
+    for name, (key, *_) in own.items():
+        if key[0] == "patient":
+            called.setdefault(joined_to(key), f"{_OF_PATIENT}{name}")
+    return {name: called.get(joined_to(key), key[1]) for name, (key, *_) in own.items()}
+
+
+def are_folders(group: Mapping[str, str]) -> bool:
+    """Returns True if the first folders of the pairs are their groups, and not patients of several folders.
+
+    Args:
+      group: of each pair.
+    """
+    folders = {_first_folder(name) for name in group}
+    return folders != {""} and len(set(group.values())) >= len(folders)
+
+
+def why_so_few(group: Mapping[str, str], of_folders: bool) -> str:
+    """Sentences on what made the groups of pairs fewer than are needed, and what to do.
+
+    Args:
+      group: of each pair.
+      of_folders: the groups are folders by data.groups=folder.
+    """
+    why, way = "", "Write a splits.csv (stem,split; or stem,fold for data.folds)."
+    if any(name.startswith(_OF_PATIENT) for name in group.values()):
+        is_one = len(set(group.values())) == 1 and not of_folders
+        why = "All files have one PatientID" if is_one else "Files of one PatientID stay together"
+        why += ", as anonymised ones may. " if is_one else ", which anonymised ones may share. "
+    if of_folders:
+        way = f"Set data.groups=none if the folders are no patients, or w{way[1:]}"
+    return why + way
+
+
+def _first_folder(name: str) -> str:
+    first, slash, rest = name.partition("/")
+    if first.casefold() in SPELLINGS:
+        first, slash, _ = rest.partition("/")
+    return first if slash else ""
