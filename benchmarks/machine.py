@@ -13,6 +13,7 @@ import jax
 from ddim_jax.labels import Labels
 from ddim_jax.models import create_model, param_shapes
 from ddim_jax.ops import cpu_kernels
+from ddim_jax.runtime.values import quantity
 from ddim_jax.training.state import parameter_count
 
 ROOT = Path(__file__).parents[1]
@@ -60,7 +61,9 @@ def _git(*arguments: str) -> str:
 
 def device_in_words(device: jax.Device, threads: int) -> str:
     """The GPU, or the processor and how many of its threads are used."""
-    return f"{describe_host(threads)['cpu']}, {threads} threads" if device.platform == "cpu" else device.device_kind
+    if device.platform != "cpu":
+        return device.device_kind
+    return f"{describe_host(threads)['cpu']}, {quantity(threads, 'thread')}"
 
 
 def measured_on() -> dict[str, str | None]:

@@ -23,7 +23,7 @@ from benchmarks.quality.transfer import paired, transfer
 from benchmarks.quality.trunk import trunks
 from benchmarks.quality.unlabelled import unlabelled
 from benchmarks.quality.unlike import unlike
-from benchmarks.speed.tables import archive, exported, processes, startup, step_profile, suite
+from benchmarks.speed.tables import archive, exported, processes, startup, step_profile, suite, tiles
 from ddim_jax.runtime.atomic import write_text
 
 _MARKED = re.compile(r"(<!-- table: (\S+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
@@ -56,6 +56,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "exported": exported,
     "step-profile": step_profile,
     "step-profile-light": lambda root: step_profile(root, "lightweight_ddim"),
+    "tiles": tiles,
     "faults": faults,
     **{f"faults-{part}": lambda root, part=part: faults_of(root, part) for part in PARTS},
 }

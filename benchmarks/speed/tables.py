@@ -4,7 +4,7 @@ from pathlib import Path
 
 from benchmarks.result_file import read_result, read_rows
 from benchmarks.speed.bars import bars_of
-from benchmarks.tables import Columns, Row, distinct, mebibytes, met, of_commit, plain, seconds, table
+from benchmarks.tables import Columns, Row, distinct, groups_of, mebibytes, met, of_commit, plain, seconds, table
 
 _ENOUGH_PICTURES, _LEAST_RATIO, _MOST_WAITED, _MOST_GROWTH, _LEAST_ON_A_GPU = 10_000, 1.7, 0.1, 500, 1500
 """Targets of archives and of two processes: below so many images growth is chance; images a second of two by those of
@@ -199,3 +199,20 @@ def step_profile(root: Path, network: str = "trunk_ddim") -> str:
     }
     of_convolutions = "\n" + table(rates, last["convolutions"]) if last["convolutions"] else ""
     return f"{about}.\n\n{table(columns, lines)}{of_convolutions}"
+
+
+def tiles(root: Path) -> str:
+    """Times of a 3 x 3 convolution and its gradients by direct sums and by minimal filtering, a line for each shape."""
+    found = read_result(root / "benchmarks" / "results" / "tiles_avx512.json")
+    if not found:
+        return "Not yet measured.\n"
+    machine, names = found["machine"], {0: "direct sums", 2: "tiles of 2 x 2", 4: "tiles of 4 x 4"}
+    by_case = groups_of(({**row, "shape": tuple(row["case"])} for row in found["rows"]), ["shape"])
+    lines = [{"shape": rows[0]["shape"], **{names[row["tile"]]: row for row in rows}} for rows in by_case]
+    columns: dict = {
+        "images": lambda line: "{} of {} x {}".format(line["shape"][0], *[line["shape"][1]] * 2),
+        "channels, in groups": lambda line: "{} to {}, {}".format(*line["shape"][2:]),
+    }
+    for name in names.values():
+        columns[name] = "{%s[forward_ms]:.3g} / {%s[input_ms]:.3g} / {%s[kernel_ms]:.3g}" % ((name,) * 3)
+    return f"On {machine['device']}, {of_commit(machine)}.\n\n{table(columns, lines)}"
