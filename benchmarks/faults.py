@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.result_file import read_result
-from benchmarks.tables import Columns, Row, of_commit, table
+from benchmarks.tables import Row, of_commit, table
 
 
 class Limit(NamedTuple):
@@ -101,14 +101,6 @@ PARTS = {
         _none("partial_outputs", "files left unfinished, or that claim success"),
         _none("unclear", "inputs without a line that names them and what is wrong, or with another exit status"),
     ),
-    "fuzz": (
-        _enough("executions", "inputs tried", 10_000),
-        Count("read", "of them read"),
-        Count("refused", "of them refused with a message"),
-        _none("one_sided", "readers that read nothing, or refused nothing: they show nothing"),
-        _enough("seconds", "seconds of trying", 600),
-        _none("unexpected", "errors other than the ones that are meant for users"),
-    ),
 }
 """By part, what it counts; the first says how much was done."""
 
@@ -176,15 +168,6 @@ def faults_of(root: Path, part: str) -> str:
         "expected": lambda row: limit_in_words(row["limit"]),
     }
     text = [table(columns, rows)]
-    if "readers" in found:
-        each: Columns = {"reader": lambda row: "image" if row["name"] == "picture" else row["name"]}
-        each |= {
-            "tried": "{executions:,}",
-            "read": "{read:,}",
-            "refused": "{refused:,}",
-            "unexpected": "{unexpected:,}",
-        }
-        text.append(table(each, [{"name": name, **counts} for name, counts in found["readers"].items()]))
     for kind, ones in found.get("offenders", {}).items():
         text += [f"- `{kind}: {one}`\n" for one in ([ones] if isinstance(ones, str) else ones)]
     where = ", ".join(str(found[name]) for name in ("device", "cpu", "system") if name in found)

@@ -211,9 +211,6 @@ def test_exported_programs(root):
         ("sigterm", "before_first_step", 1, 0, "0 of them before"),
         ("sigterm", "while_saving", 1, 0, "0 of them while"),
         ("bad_inputs", "n", 40, 39, "39 inputs (at least 40 expected)"),
-        ("fuzz", "executions", 10_000, 9_999, "9,999 inputs tried (at least 10,000 expected)"),
-        ("fuzz", "one_sided", 0, 1, "1 readers that read nothing"),
-        ("fuzz", "seconds", 600.0, 599.9, "599.9 seconds of trying (at least 600 expected)"),
     ],
 )
 def test_a_limit_that_is_missed_is_told(root, part, field, good, bad, told):
@@ -228,14 +225,13 @@ def test_a_limit_that_is_missed_is_told(root, part, field, good, bad, told):
 
 
 def test_what_went_wrong_is_told_one_by_one(root):
-    fuzz = {"executions": 8, "unexpected": 1, "offenders": {"mask-0-7": "ValueError: no"}, "measured_in_s": 2.0}
-    counts = {"executions": 8, "read": 0, "refused": 7, "unexpected": 1}
-    fuzz |= {"readers": {"mask": counts, "picture": counts}, "rules": {"n": "inputs"}}
-    write(root / "docs/results/faults.json", {"fuzz": fuzz, "kills": {"failed": "status 2: damaged"}})
-    told = render.faults_of(root, "fuzz")
-    assert "\n- `mask-0-7: ValueError: no`\n" in told and "\n| mask | 8 | 0 | 7 | 1 |\n| image | 8 |" in told
-    assert "n: inputs" not in told and "| errors other than the ones that are meant for users | 1 | 0 |" in told
-    assert "`python -m tests.slow.trials fuzz` measures it again.\n" in told
+    bad = {count.field: 0 for count in PARTS["bad_inputs"]} | {"n": 8, "unclear": 1, "measured_in_s": 2.0}
+    bad |= {"offenders": {"tracebacks": [], "unclear": ["pairs/a: b.png"]}, "rules": {"n": "inputs"}}
+    write(root / "docs/results/faults.json", {"bad_inputs": bad, "kills": {"failed": "status 2: damaged"}})
+    told = render.faults_of(root, "bad_inputs")
+    assert "\n- `unclear: pairs/a: b.png`\n" in told and "tracebacks:" not in told and "n: inputs" not in told
+    assert "| inputs without a line that names them and what is wrong, or with another exit status | 1 | 0 |" in told
+    assert "`python -m tests.slow.trials bad_inputs` measures it again.\n" in told
     assert render.faults_of(root, "flips") == "Not measured.\n"
     assert render.faults_of(root, "kills") == "Could not be measured: status 2: damaged\n"
     assert "| kills |  | could not be measured: status 2: damaged |" in render.faults(root)
