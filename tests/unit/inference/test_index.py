@@ -23,14 +23,6 @@ from ddim_jax.runtime.environment import environment
 from ddim_jax.runtime.errors import InputError
 
 
-def test_one_process_appends_to_the_index_itself(tmp_path):
-    with open_index(tmp_path) as index:
-        add(index, "b")
-        assert text(tmp_path) == line("b")
-        add(index, "a")
-    assert text(tmp_path) == line("a") + line("b")
-
-
 def test_what_this_run_adds_stays_on_disk(tmp_path):
     with open_index(tmp_path) as index:
         add(index, "warm")

@@ -7,7 +7,7 @@ from PIL import Image
 from segmenters import picture
 
 from ddim_jax.inference.jobs import name_jobs, plan_jobs
-from ddim_jax.runtime.errors import DataError, InputError
+from ddim_jax.runtime.errors import InputError
 
 
 @pytest.fixture
@@ -147,20 +147,6 @@ def test_results_of_processes_at_work_are_no_images(tmp_path):
     assert [job.name for job in plan.jobs] == ["a"] and plan.passed_over["results of another run"] == 2
     with pytest.raises(InputError, match=r"run1 holds results of sample"):
         plan_jobs(tmp_path / "run1", tmp_path / "run2")
-
-
-def test_nothing_there_is_an_error(tmp_path):
-    with pytest.raises(DataError, match="nowhere"):
-        plan_jobs(tmp_path / "nowhere", tmp_path / "out")
-
-
-def test_a_file_given_twice_is_one_job(tree, tmp_path):
-    found = plan_jobs([tree / "sub", tree / "sub/a.png", f"{tree}/sub/*.png", tree / "sub"], tmp_path / "out").jobs
-    assert [(job.source, job.name) for job in found] == [
-        (str(tree / "sub/a.png"), "a"),
-        (str(tree / "sub/deep/c.jpg"), "deep/c"),
-    ]
-    assert len(found) == 2
 
 
 def test_the_order_is_that_of_paths(tmp_path):

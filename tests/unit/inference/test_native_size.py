@@ -111,16 +111,6 @@ def test_one_program_serves_all_sizes_of_a_bucket(compiled):
     assert programs((40, 128), (128, 40), (7, 7)) == 0
 
 
-def test_a_native_result_does_not_depend_on_the_other_pictures():
-    segmenter = fake(MixesNoise())
-    pictures = [picture(seed, height, width) for seed, (height, width) in enumerate([(20, 24), (64, 70), (9, 128)])]
-    together = segmenter.segment(pictures, size="native")
-    for image, result in zip(pictures, together, strict=True):
-        assert result.mask.shape == image.shape[:2]
-        for alone, among in zip(segmenter.segment(image, size="native")[:4], result[:4], strict=True):
-            assert np.asarray(alone).tobytes() == np.asarray(among).tobytes()
-
-
 def test_the_default_is_the_size_of_training():
     image = picture(3, 20, 24)
     default = red_segmenter().sample(image)
