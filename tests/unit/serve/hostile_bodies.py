@@ -10,15 +10,12 @@ import zlib
 import nibabel
 import numpy as np
 from dicom_files import ct_slice
+from picture_files import chunk
 from PIL import Image
 
 SCRIPT, SECRET = "<script>alert(1)</script>", "Secret^Name"
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8)
 SOME = b"\x89PNG\r\n\x1a\n"
-
-
-def chunk(kind, data):
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def saved(kind, **options):
