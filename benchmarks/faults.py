@@ -94,13 +94,6 @@ PARTS = {
         _none("unsaved", "without a checkpoint of the step that was said to be saved, or another status than 75"),
         _none("not_continued", "starts after it that did not go on from that step"),
     ),
-    "bad_inputs": (
-        _enough("n", "inputs", 40),
-        Count("starts", "programs started with them, some with many"),
-        _none("tracebacks", "starts that ended in a traceback"),
-        _none("partial_outputs", "files left unfinished, or that claim success"),
-        _none("unclear", "inputs without a line that names them and what is wrong, or with another exit status"),
-    ),
 }
 """By part, what it counts; the first says how much was done."""
 
@@ -169,7 +162,7 @@ def faults_of(root: Path, part: str) -> str:
     }
     text = [table(columns, rows)]
     for kind, ones in found.get("offenders", {}).items():
-        text += [f"- `{kind}: {one}`\n" for one in ([ones] if isinstance(ones, str) else ones)]
+        text += [f"- `{kind}: {one}`\n" for one in ones]
     where = ", ".join(str(found[name]) for name in ("device", "cpu", "system") if name in found)
     text.append(
         f"Measured on {where}, in {found['measured_in_s']:,.0f} s; {of_commit(found)}. "

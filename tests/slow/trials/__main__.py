@@ -1,8 +1,8 @@
 """The long trials: python -m tests.slow.trials [PART...] [--count N] [--seed 0]
 
 Writes docs/results/faults.json after each part, with the commit that was measured; parts that were measured before stay
-there, and `python -m benchmarks.render` puts the counts into the pages. Needs no GPU and, all parts together, about an
-hour of an idle machine with two cores. disk_full needs root, for a small file system. Exit status:
+there, and `python -m benchmarks.render` puts the counts into the pages. Needs no GPU and, all parts together, about 45
+minutes of an idle machine with two cores. disk_full needs root, for a small file system. Exit status:
 0 if all parts were measured, whatever they found; 1 if one could not be, and then why is written instead. What the
 programs wrote and said is kept where something was lost or could not be measured, and the folder is printed.
 """
@@ -37,7 +37,7 @@ COUNTS = {"kills": 100, "troubles": 30, "flips": 1000, "truncations": 100, "sigt
 def measure(part: str, folder: Path, given: argparse.Namespace, say: Callable[[str], None]) -> dict[str, Any]:
     """Runs a part of `PARTS` in a folder of its own; returns its counts."""
     module = importlib.import_module(f"tests.slow.trials.{'damage' if part in ('flips', 'truncations') else part}")
-    arguments: dict[str, Any] = {} if part in ("disk_full", "bad_inputs") else {"seed": given.seed}
+    arguments: dict[str, Any] = {} if part == "disk_full" else {"seed": given.seed}
     if part in COUNTS:
         arguments["count"] = given.count or COUNTS[part]
     if part in ("flips", "truncations"):

@@ -113,7 +113,6 @@ def test_table_2_multiplies_what_was_timed(root):
         ("sigterm", "seconds", 10.0, 10.6, "10.6 seconds from"),
         ("sigterm", "before_first_step", 1, 0, "0 of them before"),
         ("sigterm", "while_saving", 1, 0, "0 of them while"),
-        ("bad_inputs", "n", 40, 39, "39 inputs (at least 40 expected)"),
     ],
 )
 def test_a_limit_that_is_missed_is_told(root, part, field, good, bad, told):
@@ -128,13 +127,13 @@ def test_a_limit_that_is_missed_is_told(root, part, field, good, bad, told):
 
 
 def test_what_went_wrong_is_told_one_by_one(root):
-    bad = {count.field: 0 for count in PARTS["bad_inputs"]} | {"n": 8, "unclear": 1, "measured_in_s": 2.0}
-    bad |= {"offenders": {"tracebacks": [], "unclear": ["pairs/a: b.png"]}, "rules": {"n": "inputs"}}
-    write(root / "docs/results/faults.json", {"bad_inputs": bad, "kills": {"failed": "status 2: damaged"}})
-    told = render.faults_of(root, "bad_inputs")
-    assert "\n- `unclear: pairs/a: b.png`\n" in told and "tracebacks:" not in told and "n: inputs" not in told
-    assert "| inputs without a line that names them and what is wrong, or with another exit status | 1 | 0 |" in told
-    assert "`python -m tests.slow.trials bad_inputs` measures it again.\n" in told
+    found = {count.field: 0 for count in PARTS["troubles"]} | {"n": 8, "unclear": 1, "measured_in_s": 2.0}
+    found |= {"offenders": {"failed": [], "unclear": ["003_moved: no line"]}, "rules": {"n": "kills"}}
+    write(root / "docs/results/faults.json", {"troubles": found, "kills": {"failed": "status 2: damaged"}})
+    told = render.faults_of(root, "troubles")
+    assert "\n- `unclear: 003_moved: no line`\n" in told and "failed:" not in told and "n: kills" not in told
+    assert "with a traceback, or with a file written meanwhile | 1 | 0 |" in told
+    assert "`python -m tests.slow.trials troubles` measures it again.\n" in told
     assert render.faults_of(root, "flips") == "Not measured.\n"
     assert render.faults_of(root, "kills") == "Could not be measured: status 2: damaged\n"
     assert "| kills |  | could not be measured: status 2: damaged |" in render.faults(root)

@@ -29,6 +29,7 @@ on_cpu = pytest.mark.skipif(jax.default_backend() != "cpu", reason="bits are pro
     ("section", "field", "value", "message"),
     [
         ("data", "image_size", 15, "data.image_size is 15; expected a multiple of 2"),
+        ("train", "accumulate", 3, "train.batch_size is 8; expected a multiple of .*lower train.accumulate"),
         ("data", "name", "mnist", "data.name is 'mnist'"),
     ],
 )
