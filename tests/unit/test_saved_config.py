@@ -122,6 +122,24 @@ def test_metadata_that_are_no_runs_are_named(metadata, message):
         saved_config(Path("a/metadata"), metadata)
 
 
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ([1, 2], "holds list; expected an object with config and data"),
+        ({"config": changed("sample.eta", ABSENT)}, "the configuration has no sample.eta"),
+    ],
+)
+def test_loading_such_a_checkpoint_names_its_file(tmp_path, metadata, message):
+    CheckpointStore(tmp_path).save(
+        5, state={"step": 5}, ema_params={"a": np.zeros(3)}, metadata={"config": tiny_config()}
+    )
+    file = tmp_path / "5" / "metadata" / "metadata"
+    file.write_text(json.dumps(metadata))
+    write_manifest(tmp_path / "5")
+    with pytest.raises(CheckpointError, match=re.escape(f"{file}: {message}")):
+        Segmenter.load(tmp_path)
+
+
 WRONG = (
     None,
     True,
@@ -163,21 +181,3 @@ def test_any_value_of_any_field_is_taken_or_refused_with_the_name_of_the_file(co
         except InputError as error:
             assert field.rpartition(".")[2] in str(error) or field.partition(".")[0] in str(error), (field, value)
     assert 50 < taken < 200
-
-
-@pytest.mark.parametrize(
-    ("metadata", "message"),
-    [
-        ([1, 2], "holds list; expected an object with config and data"),
-        ({"config": changed("sample.eta", ABSENT)}, "the configuration has no sample.eta"),
-    ],
-)
-def test_loading_such_a_checkpoint_names_its_file(tmp_path, metadata, message):
-    CheckpointStore(tmp_path).save(
-        5, state={"step": 5}, ema_params={"a": np.zeros(3)}, metadata={"config": tiny_config()}
-    )
-    file = tmp_path / "5" / "metadata" / "metadata"
-    file.write_text(json.dumps(metadata))
-    write_manifest(tmp_path / "5")
-    with pytest.raises(CheckpointError, match=re.escape(f"{file}: {message}")):
-        Segmenter.load(tmp_path)

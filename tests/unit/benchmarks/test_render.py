@@ -7,7 +7,6 @@ import pytest
 
 from benchmarks import render
 from benchmarks.faults import PARTS, short_of_limits
-from benchmarks.result_file import read_result
 from benchmarks.tables import table
 
 
@@ -48,17 +47,6 @@ def test_the_pages_of_the_repository_are_as_their_files_say():
     assert set(re.findall(r"<!-- table: (\S+) -->", text)) == render.TABLES.keys()
 
 
-def test_protocols_by_the_names_of_before(tmp_path):
-    rows = [{"protocol": "calibrated", "dice_mean": 0.9}, {"protocol": "paper", "dice_mean": 0.8}]
-    write(tmp_path / "a.json", {"rows": rows, "leads": [{"protocol": "calibrated"}], "rules": {"a": "calibrated"}})
-    found = read_result(tmp_path / "a.json")
-    assert [row["protocol"] for row in found["rows"]] == ["mean", "paper"]
-    assert found["leads"] == [{"protocol": "mean"}] and found["rules"] == {"a": "calibrated"}
-    write(tmp_path / "b.json", {"protocols": {"paper": 1, "calibrated": 2}})
-    assert read_result(tmp_path / "b.json") == {"protocols": {"paper": 1, "mean": 2}}
-    assert read_result(tmp_path / "none.json") == {}
-
-
 ROW = {"system": "unet", "dataset": "lung_xray", "networks": "small", "size": 64, "device": "a machine", "seed": 0}
 ROW |= {"budget_s": 360.0, "limit": None, "settings": "abc", "parameters": 510788, "dtype": "float32", "clip_x0": None}
 ROW |= {"learning_rate": 0.002, "train_s": 359.6, "steps": 3000, "epochs": 115.4, "picked_step": 2500, "flips": True}
@@ -68,7 +56,7 @@ ROW |= {"kept_dice": 0.97, "recall_mean": 0.94, "dice_pooled": 0.96, "dice_singl
 
 def both(**changes):
     dice = changes.pop("dice", 0.95)
-    return [ROW | {"dice_mean": d, "protocol": p} | changes for d, p in ((dice, "calibrated"), (0.9, "paper"))]
+    return [ROW | {"dice_mean": d, "protocol": p} | changes for d, p in ((dice, "mean"), (0.9, "paper"))]
 
 
 def table1_of(root, rows):

@@ -128,7 +128,7 @@ def test_doubtful_images_are_flagged_and_told(tiny, run, images, tmp_path, monke
 def test_options_reach_the_settings(run, tmp_path, monkeypatch):
     (tmp_path / "bad.png").write_bytes(b"")  # nothing to compute
     arguments = ("--ckpt", run / "checkpoints", "--input", tmp_path / "bad.png", "--output", tmp_path / "out")
-    options = ("--samples", 2, "--sampling-steps", 9, "--protocol")
+    options = ("--samples", 2, "--steps", 9, "--protocol")
     options += ("paper", "--checkpoint-step", "latest", "--prefetch", 1)
     more = (
         "--size",
@@ -168,6 +168,7 @@ def test_options_reach_the_settings(run, tmp_path, monkeypatch):
     [
         (("--clip-x0", "-1"), "clip_x0 is -1.0; expected a number above 0, or off"),
         (("--window", "40"), "window is '40'; expected a centre and a width above 0"),
+        (("--steps", "0"), "steps is 0; expected a whole number from 1"),
         (
             ("--checkpoint-step", "newest"),
             "argument --checkpoint-step: step is 'newest'; expected best, latest or a number of",
@@ -186,7 +187,7 @@ def test_bad_inputs_are_one_line_and_status_2(run, images, tmp_path, monkeypatch
     common = ("--output", tmp_path / "out", "--ckpt")
     assert sample(monkeypatch, *common, tmp_path / "no-run", "--input", images) == 2
     assert sample(monkeypatch, *common, run, "--input", tmp_path / "nothing") == 2
-    assert sample(monkeypatch, *common, run, "--input", images, "--sampling-steps", 101) == 2
+    assert sample(monkeypatch, *common, run, "--input", images, "--steps", 101) == 2
     assert sample(monkeypatch, *common, run, "--input", images, "--protocol", "mine") == 2
     assert sample(monkeypatch, *common, run, "--input", images, "--save", "mask,image") == 2
     lines = capsys.readouterr().err.splitlines()
@@ -215,9 +216,3 @@ def test_results_go_to_a_folder_of_that_name_unless_told_otherwise():
     given = ["--ckpt", "lung_xray", "--input", "x.png"]
     assert parse_arguments(None, given).output == "results"
     assert parse_arguments(None, [*given, "--output", "out"]).output == "out"
-
-
-def test_steps_have_a_short_name():
-    given = ["--ckpt", "lung_xray", "--input", "x.png"]
-    assert parse_arguments(None, [*given, "--steps", "3"]).steps == 3
-    assert parse_arguments(None, [*given, "--sampling-steps", "3"]).steps == 3
