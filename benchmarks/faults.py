@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.result_file import read_result
-from benchmarks.tables import Columns, Row, of_commit, table
+from benchmarks.tables import Row, of_commit, table
 
 
 class Limit(NamedTuple):
@@ -94,21 +94,6 @@ PARTS = {
         _none("unsaved", "without a checkpoint of the step that was said to be saved, or another status than 75"),
         _none("not_continued", "starts after it that did not go on from that step"),
     ),
-    "bad_inputs": (
-        _enough("n", "inputs", 40),
-        Count("starts", "programs started with them, some with many"),
-        _none("tracebacks", "starts that ended in a traceback"),
-        _none("partial_outputs", "files left unfinished, or that claim success"),
-        _none("unclear", "inputs without a line that names them and what is wrong, or with another exit status"),
-    ),
-    "fuzz": (
-        _enough("executions", "inputs tried", 10_000),
-        Count("read", "of them read"),
-        Count("refused", "of them refused with a message"),
-        _none("one_sided", "readers that read nothing, or refused nothing: they show nothing"),
-        _enough("seconds", "seconds of trying", 600),
-        _none("unexpected", "errors other than the ones that are meant for users"),
-    ),
 }
 """By part, what it counts; the first says how much was done."""
 
@@ -176,17 +161,8 @@ def faults_of(root: Path, part: str) -> str:
         "expected": lambda row: limit_in_words(row["limit"]),
     }
     text = [table(columns, rows)]
-    if "readers" in found:
-        each: Columns = {"reader": lambda row: "image" if row["name"] == "picture" else row["name"]}
-        each |= {
-            "tried": "{executions:,}",
-            "read": "{read:,}",
-            "refused": "{refused:,}",
-            "unexpected": "{unexpected:,}",
-        }
-        text.append(table(each, [{"name": name, **counts} for name, counts in found["readers"].items()]))
     for kind, ones in found.get("offenders", {}).items():
-        text += [f"- `{kind}: {one}`\n" for one in ([ones] if isinstance(ones, str) else ones)]
+        text += [f"- `{kind}: {one}`\n" for one in ones]
     where = ", ".join(str(found[name]) for name in ("device", "cpu", "system") if name in found)
     text.append(
         f"Measured on {where}, in {found['measured_in_s']:,.0f} s; {of_commit(found)}. "

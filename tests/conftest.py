@@ -38,7 +38,6 @@ LONGEST_FILES = (
     "test_broken_files.py",
     "test_picture_memory.py",
     "test_kills_and_damage.py",
-    "test_random_archives.py",
     "test_torch_twin.py",
     "test_training_systems.py",
     "test_devices.py",

@@ -15,12 +15,10 @@ from segmenters import SIZE, MixesNoise, ReadsRed, config, loaded_network, pictu
 
 from ddim_jax.export import export_checkpoint
 from ddim_jax.export.formats import FORMATS
-from ddim_jax.export.program import create_program
 from ddim_jax.imageio.images import ReadOptions, read_image
 from ddim_jax.inference import Segmenter
 from ddim_jax.labels import Labels
 from ddim_jax.models import create_model, model_spec, param_shapes
-from ddim_jax.registry import MODELS
 from ddim_jax.runtime.errors import InputError
 from ddim_jax.sampling_options import SamplingOptions
 
@@ -108,16 +106,6 @@ def test_a_network(kind, name, classes, size, batch, sample, tmp_path):
     assert "equinox" not in sys.modules  # whose converters take longer than all else
     if kind == "openvino":
         assert sys.modules["openvino_telemetry"] is None  # which would call out
-
-
-@pytest.mark.parametrize("name", sorted(MODELS))
-def test_a_program_of_every_network_takes_its_inputs(name):
-    network = loaded(name, size=32)
-    program = create_program(network, SamplingOptions.create(network.config, size="model"))
-    assert ("noise" in program.inputs) == (name != "unet")
-    given = [jax.ShapeDtypeStruct((1, *shape), np.float32) for shape in program.inputs.values()]
-    probability, _, _ = jax.eval_shape(program.function, *given)
-    assert probability.shape == (1, 32, 32)
 
 
 def test_draws_from_a_key_are_for_stablehlo_alone(tmp_path):

@@ -20,22 +20,3 @@ def test_a_disk_that_is_full(tmp_path):
     found = disk_full.measure(tmp_path / "work", print, checkpoint_shares=(0.5,), result_shares=(0.6,))
     assert_within_limits("disk_full", found)
     assert (found["n"], found["in_a_save"], found["in_results"]) == (2, 1, 1)
-
-
-FULL = "error: {}/metrics.jsonl: No space left on device. Make room there.\n"
-
-
-@pytest.mark.parametrize(
-    ("status", "said", "clear"),
-    [
-        (2, "step 1\n" + FULL, True),
-        (1, FULL, False),
-        (2, "Traceback (most recent call last):\n" + FULL, False),
-        (2, FULL + FULL, False),
-        (2, "error: writing: No space left on device\n", False),
-        (2, "error: {}: it did not work\n", False),
-        (None, FULL, False),
-    ],
-)
-def test_what_a_clear_message_of_a_full_disk_is(tmp_path, status, said, clear):
-    assert disk_full.is_clear(status, said.replace("{}", str(tmp_path)), tmp_path) is clear

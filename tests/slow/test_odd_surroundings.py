@@ -1,7 +1,6 @@
 """The commands where streams, limits, variables and caches are not as a program expects them."""
 
 import contextlib
-import os
 import signal
 import subprocess
 import sys
@@ -103,19 +102,6 @@ def test_few_open_files_are_one_line(start):
     done = start(before="ulimit -n 32;")
     assert done.returncode == 2 and "ulimit -n 256" in done.stderr and done.stderr.count("\n") == 1
     assert start(before="ulimit -S -n 32;").returncode == 0
-
-
-def test_a_library_of_kernels_that_is_cut_short_is_not_used(start, tmp_path):
-    program = (
-        "import hashlib; from ddim_jax.ops.cpu_kernels import library\n"
-        "library.folder().mkdir(parents=True)\n"
-        "digest = hashlib.sha256(b'x' * 9999).hexdigest()\n"
-        "(library.folder() / f'{library.name()}-{digest}.so').write_bytes(b'x' * 5000)\n"
-    )
-    own = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
-    subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ, **own})
-    done = start(**own)
-    assert done.returncode == 0 and "is damaged and is not used" in done.stderr
 
 
 def training(environment, folder, workdir, stdout):

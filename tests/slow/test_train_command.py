@@ -8,8 +8,6 @@ import sys
 import time
 from pathlib import Path
 
-import jax
-import numpy as np
 import pytest
 from tiny_runs import assert_same_bits, checkpoint, config_file, unet_config
 
@@ -104,43 +102,3 @@ def test_killed_stopped_twice_and_finished_is_the_same_as_left_alone(start, tmp_
     assert [line for line in others[:-1] if not line.startswith(("step ", few, *facts))] == []
     assert re.fullmatch(rf"step {STEPS}/{STEPS}: validation loss \d\.\d{{4}}, Dice \d\.\d{{4}}", others[-2])
     assert others[-1].startswith(f"{alone} is finished; the best in validation is step ")
-
-
-def test_a_loss_that_is_no_number(start, tmp_path):
-    """The first step has a learning rate of 0, the second one that no network survives."""
-    fields = {"learning_rate": "1e30", "warmup_steps": "1", "checkpoint_every": "1", "gradient_clip": "0"}
-    arguments = [f"--config.train.{name}={value}" for name, value in fields.items()]
-    program = start(*arguments)
-    assert program.wait() == 2
-    last = program.said.splitlines()[-1]
-    stopped = r"error: the validation loss of step 2 is (nan|inf); stopped, the last good checkpoint is step 1"
-    assert re.match(stopped, last)
-    assert "Traceback" not in program.said
-    assert CheckpointStore(tmp_path / "runs/tiny/checkpoints").steps() == [1]
-    state, ema_params = checkpoint(tmp_path / "runs/tiny", 1)
-    assert int(state["step"]) == 1
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((state["params"], ema_params)))
-
-
-def test_what_cannot_run_is_one_line(start, tmp_path):
-    misspelt = start("--config.train.stepz=3")
-    nowhere = start(f"--config.data.root={tmp_path / 'nowhere'}", config=str(ROOT / "configs/folder.py"))
-    interrupt = (
-        "    import os, signal, time\n    os.kill(os.getpid(), signal.SIGINT)\n    time.sleep(60)\n    return config"
-    )
-    (tmp_path / "interrupted.py").write_text(tiny_file().replace("    return config", interrupt))
-    interrupted = start(config="interrupted.py")
-    for program, *names in ((misspelt, "'train.stepz'", '"steps"'), (nowhere, str(tmp_path / "nowhere"), "images/")):
-        assert program.wait() == 2
-        assert program.said.startswith("error: ") and program.said.count("\n") == 1
-        assert all(name in program.said for name in names)
-    assert interrupted.wait() == 130 and interrupted.said == "stopped before training began\n"
-    assert not (tmp_path / "runs").exists()
-
-
-def test_a_device_that_is_not_there(environment, tmp_path):
-    environment = {**environment, "JAX_PLATFORMS": "nothere"}
-    program = Program(tmp_path, environment, ["--config", "demo", "--workdir", "run"])
-    assert program.wait() == 2 and program.said.count("\n") == 1
-    assert program.said.startswith("error: JAX finds no device (Unable to initialize backend 'nothere': ")
-    assert program.said.endswith("; ddim-jax doctor says more\n")

@@ -2,7 +2,6 @@
 
 import json
 
-import numpy as np
 import pytest
 from tiny_runs import SIZE, assert_same_bits, checkpoint, metric_lines, tiny_config, unet_config
 
@@ -10,7 +9,6 @@ from ddim_jax.data import load_dataset
 from ddim_jax.evaluation import evaluate
 from ddim_jax.evaluation.figures import FIGURES
 from ddim_jax.inference import Segmenter
-from ddim_jax.runtime.errors import ConfigError
 from ddim_jax.training import train
 
 OWN = {
@@ -52,13 +50,3 @@ def test_trained_in_two_halves_loaded_and_scored(name, tmp_path):
     # A network that works in one pass has no reverse process to draw; every other figure is drawn.
     drawn = {path.stem for path in (tmp_path / "scores" / "figures").iterdir()}
     assert drawn == set(FIGURES) - ({"reverse_process"} if name == "unet" else set())
-    image = source[0].image
-    np.testing.assert_array_equal(segmenter.segment(image).probability, segmenter.segment(image).probability)
-
-
-def test_the_unet_takes_no_diffusion(tmp_path):
-    config = config_of("unet", steps=4)
-    config["diffusion"]["loss"] = "mse"
-    with pytest.raises(ConfigError, match=r"diffusion\.loss is 'mse'; expected one of bce_dice"):
-        train(config, tmp_path / "run")
-    assert not (tmp_path / "run").exists()

@@ -203,13 +203,6 @@ def test_fields_that_do_not_fit_together_are_unknown_or_missing_are_named(field,
         check_config(changed(field, value))
 
 
-@pytest.mark.parametrize("value", [None, [], 3])
-@pytest.mark.parametrize("section", ["data", "train", "sample", "diffusion"])
-def test_a_section_that_is_none_is_named(section, value):
-    with pytest.raises(ConfigError, match=re.escape(f"{section} is {value!r}; expected a section")):
-        resolve_config(changed(section, value))
-
-
 def test_concepts_of_what_is_no_class_are_refused_before_a_training_and_load_with_a_checkpoint():
     config = changed("data.labels", {"lung": 1, "heart": 2})
     config["data"]["segments"] = ["lung=Lung", "lungs=Lung"]

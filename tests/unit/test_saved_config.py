@@ -1,19 +1,22 @@
 """The config of a run that is there: what may be another when it goes on, and what is refused in its metadata."""
 
 import copy
+import itertools
 import json
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_runs import ABSENT, changed, tiny_config
+from tiny_runs import ABSENT, changed, tiny_config, unet_config
 
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.checkpoints.manifest import write_manifest
-from ddim_jax.config import differences, saved_config
+from ddim_jax.config import differences, resolve_config, saved_config
 from ddim_jax.inference import Segmenter
-from ddim_jax.runtime.errors import CheckpointError
+from ddim_jax.runtime.errors import CheckpointError, InputError
+from ddim_jax.sampling_options import SamplingOptions
+from ddim_jax.training.optimiser import configured_optimiser
 
 
 def test_a_saved_config_of_weights_that_are_older_than_a_field_has_its_default():
@@ -142,3 +145,46 @@ def test_loading_such_a_checkpoint_names_its_file(tmp_path, metadata, message):
     write_manifest(tmp_path / "5")
     with pytest.raises(CheckpointError, match=re.escape(f"{file}: {message}")):
         Segmenter.load(tmp_path)
+
+
+WRONG = (
+    None,
+    True,
+    -1,
+    0.5,
+    2**63,
+    10**400,
+    float("nan"),
+    float("inf"),
+    "",
+    "x",
+    "\ud800",
+    [],
+    [0, -1],
+    ["a"],
+    {},
+    {"a": 1},
+)
+
+
+def leaves(section, prefix=""):
+    for name, value in section.items():
+        yield prefix + name
+        if isinstance(value, dict):
+            yield from leaves(value, f"{prefix}{name}.")
+
+
+@pytest.mark.parametrize("config", [tiny_config(), unet_config()], ids=["diffusion", "one pass"])
+def test_any_value_of_any_field_is_taken_or_refused_with_the_name_of_the_file(config):
+    taken = 0
+    for field, value in itertools.product(leaves(config), (*WRONG, ABSENT)):
+        given = changed(field, value, config)
+        try:
+            SamplingOptions.create(saved_config(Path("a/metadata"), {"config": given}))
+            configured_optimiser(resolve_config(given)["train"], 10**9)
+            taken += 1
+        except CheckpointError as error:
+            assert str(error).startswith("a/metadata: "), (field, value)
+        except InputError as error:
+            assert field.rpartition(".")[2] in str(error) or field.partition(".")[0] in str(error), (field, value)
+    assert 50 < taken < 200

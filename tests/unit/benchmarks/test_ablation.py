@@ -74,13 +74,6 @@ def test_two_folders_of_one_name_are_refused(tmp_path, capsys):
     assert "['polyp', 'polyp'] are not distinct" in capsys.readouterr().err
 
 
-def test_a_training_that_was_asked_to_stop_is_not_scored(tmp_path, monkeypatch):
-    monkeypatch.setattr(trainings, "train", lambda config, run: config.train.steps - 1)
-    monkeypatch.setattr(ablation, "evaluate_checkpoint", None)
-    with pytest.raises(KeyboardInterrupt):
-        ablation.main(["--change", "train.beta1=0.8", "--data", "polyp", "--workdir", str(tmp_path)])
-
-
 def test_the_interval_of_a_constant_difference_is_a_point_and_that_of_seeds_is_as_wide_as_they_differ():
     assert ablation.paired_interval(np.full((3, 10), 0.02)) == pytest.approx((0.02, 0.02))
     # One seed gains .1 on every image, the other nothing: a quarter of the resamples has none of the first.

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from checkpoint_state import assert_same_bits, fill, make_state, template
+from checkpoint_state import fill, make_state, template
+from tiny_runs import assert_same_bits
 
 from ddim_jax.checkpoints import CheckpointStore, locate
 from ddim_jax.runtime.errors import CheckpointError

@@ -5,7 +5,8 @@ import os
 import shutil
 
 import pytest
-from checkpoint_state import array_file, assert_same_bits, fill, flip, make_state, template
+from checkpoint_state import array_file, fill, flip, make_state, template
+from tiny_runs import assert_same_bits
 
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.checkpoints.manifest import find_damage

@@ -7,6 +7,7 @@ import jax
 import ml_dtypes
 import numpy as np
 import pytest
+from tiny_runs import assert_same_bits
 
 from ddim_jax.checkpoints.torch_weights import from_torch, load_state_dict, save_state_dict, to_torch
 from ddim_jax.models import DenoisingUNet
@@ -38,12 +39,6 @@ def params(template):
 @pytest.fixture
 def state_dict(params):
     return to_torch(params)
-
-
-def assert_same_bits(actual, expected):
-    assert jax.tree.structure(actual) == jax.tree.structure(expected)
-    for a, e in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
-        assert (a.dtype, a.shape, a.tobytes()) == (e.dtype, e.shape, e.tobytes())
 
 
 def names_of(*modules):

@@ -147,6 +147,7 @@ def test_the_help_has_the_configs_and_the_first_fields(parse, capsys):
             ("--config", "no.py"),
             "--config: there is no file no.py; expected one, or a name of: ambiguous, base, demo, ",
         ),
+        (("--config", "."), "--config: there is no file \\.; expected one"),
         (("--config", "wrong.py"), "no field 'nmae'.*\"name\""),
         (("--config", "syntax.py"), f"--config: .*syntax.py, line {line_of('return config')}: invalid syntax"),
         (("--config", "types.py"), f"--config: .*types.py, line {line_of('config.update')}: TypeError: .*int"),

@@ -1,12 +1,9 @@
 """Every file of configs/ as train.py reads it."""
 
-import dataclasses
 import functools
-import json
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import pytest
 from ml_collections.config_flags.config_flags import ConfigFileFlagParser
 
@@ -199,40 +196,3 @@ def test_what_is_set_wins_over_the_section_of_the_system(load):
     config.systems.medsegdiff.sample.clip_x0 = None  # off, which a None of the config itself could not say
     plain = resolved(config)
     assert (plain["sample"]["steps"], plain["sample"]["sampler"], plain["sample"]["clip_x0"]) == (7, "ddpm", None)
-
-
-def flat(config, prefix=""):
-    for name, value in config.items():
-        if isinstance(value, dict):
-            yield from flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
-
-
-RESOLVED = json.loads((Path(__file__).parent / "resolved.json").read_text())
-"""The values of every config with every model in version 0.1.0, and the fields of its network: those of the base config
-and, for the others, what differs. Null is also a field that there is not. folder is not among them: it trains another
-network now, with another augmentation."""
-
-
-@pytest.mark.parametrize("case", RESOLVED)
-def test_the_values_are_those_of_0_1_0(case, load):
-    file, _, model = case.partition(" ")
-    name, colon, system = file.partition(":")
-    config = ConfigFileFlagParser("config").parse(str(FOLDER / f"{name}.py") + colon + system)
-    if model:
-        config.model.name = model
-    plain = resolved(config)
-    about = plain["model"]
-    network = create_model(about["name"], preset=about["preset"], **about.pop("overrides"))
-    values = dict(flat(plain))
-    del values["plugins"]
-    if name in ("small_x0", "fast"):
-        values["train.steps"] = 0
-    for field in dataclasses.fields(network):
-        value = getattr(network, field.name)
-        if field.name not in ("parent", "name"):
-            values[f"network.{field.name}"] = jnp.dtype(value).name if field.name == "dtype" else value
-    values = json.loads(json.dumps(values))
-    expected = RESOLVED["base lightweight_ddim"] | RESOLVED[case]
-    assert {name: values.get(name) for name in expected} == expected

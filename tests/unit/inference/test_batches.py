@@ -52,7 +52,7 @@ def test_a_network_gives_a_picture_the_same_bits_in_any_batch(tiny):
         for k, result in zip(order, together, strict=True):
             for found, expected in zip(result[:4], alone[k][:4], strict=True):
                 assert np.asarray(found).tobytes() == np.asarray(expected).tobytes()
-    assert alone[0].uncertainty.std() > 0
+    assert alone[0].uncertainty.std() > 0 and tiny.segment([]) == []
 
 
 def test_pictures_together_are_what_each_is_alone():

@@ -52,14 +52,6 @@ def test_prefetch_and_other_files_change_no_bit(tiny, folder, tmp_path):
     assert contents(tmp_path / "alone").items() <= contents(tmp_path / "one").items()
 
 
-def test_a_second_run_does_nothing(folder, out, started):
-    segment_files(red_segmenter(), folder, out)
-    before, index = contents(out), (out / "index.jsonl").read_text()
-    summary = segment_files(red_segmenter(), folder, out)
-    assert (summary.done, summary.kept, len(started)) == (0, 5, 5)
-    assert contents(out) == before and (out / "index.jsonl").read_text() == index
-
-
 def test_resumes_after_a_kill(folder, out, started, caplog):
     """The index ends in the middle of a line, one result is missing, two images were not reached."""
     segment_files(red_segmenter(), folder, out)

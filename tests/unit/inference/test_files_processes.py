@@ -35,10 +35,3 @@ def test_images_among_the_results_are_refused_with_several_processes(archive, tm
     with pytest.raises(InputError, match=r"00.png lies in the output folder; with several processes, use another"):
         segment_files(red_segmenter(), tmp_path / "00.png", tmp_path, process=Process(0, 2))
     assert segment_files(red_segmenter(), tmp_path / "00.png", tmp_path).done == 1
-
-
-@pytest.mark.parametrize("numbers", [(2, 2), (0, 0)])
-def test_numbers_that_cannot_be_leave_no_trace(archive, tmp_path, numbers):
-    with pytest.raises(InputError, match=r"process (id|count) is"):
-        segment_files(red_segmenter(), archive, tmp_path / "out", process=Process(*numbers))
-    assert not (tmp_path / "out").exists()

@@ -61,14 +61,6 @@ def test_results_beside_their_images_are_not_taken_for_images(folder):
         segment_files(red_segmenter(), sorted(folder.glob("*.png")), folder)
 
 
-def test_a_damaged_line_in_the_index_is_named(folder, out):
-    segment_files(red_segmenter(), folder, out)
-    lines = (out / "index.jsonl").read_text().splitlines()
-    (out / "index.jsonl").write_text("\n".join([lines[0], lines[1][:-5], *lines[2:]]) + "\n")
-    with pytest.raises(InputError, match=r"index.jsonl: line 2 is damaged"):
-        segment_files(red_segmenter(), folder, out)
-
-
 def test_values_that_are_not_finite_are_not_written(folder, out):
     with pytest.raises(CheckpointError, match="NaN or infinity"):
         segment_files(red_segmenter(gain=np.nan), folder, out)

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import itertools
 import json
 import os
 import random
@@ -13,19 +14,13 @@ import pytest
 from index_lines import line
 from index_records import ONE, SETTINGS, add, files, open_index, text
 
+from ddim_jax.inference.file_state import FileState
+from ddim_jax.inference.flagging import write_flagged
 from ddim_jax.inference.index import Index
 from ddim_jax.inference.jobs import Job
 from ddim_jax.inference.processes import Process
 from ddim_jax.runtime.environment import environment
 from ddim_jax.runtime.errors import InputError
-
-
-def test_one_process_appends_to_the_index_itself(tmp_path):
-    with open_index(tmp_path) as index:
-        add(index, "b")
-        assert text(tmp_path) == line("b")
-        add(index, "a")
-    assert text(tmp_path) == line("a") + line("b")
 
 
 def test_what_this_run_adds_stays_on_disk(tmp_path):
@@ -163,6 +158,26 @@ def test_a_line_that_is_no_record_is_named(tmp_path, damaged):
     (tmp_path / "index.jsonl").write_text(line("a") + damaged + line("b"))
     with pytest.raises(InputError, match=r"index\.jsonl: line 2 is damaged; remove the line"):
         Index(tmp_path, SETTINGS, ONE)
+
+
+def test_any_value_of_any_field_of_a_line_is_taken_or_the_line_is_named(tmp_path):
+    """What is taken may be asked for, whatever it is."""
+    wrong = (None, True, -1, 0.5, 2**63, 10**400, float("nan"), "", "x", [], [0, -1], ["a"], {}, {"a": 1})
+    fields = {"bytes": 5, "mtime_ns": 7, "outputs": ["mask"], "output_bytes": [4], "area": 3, "seconds": 0.1}
+    good, named = json.loads(line("a", **fields)), 0
+    with open_index(tmp_path):
+        pass
+    for field, value in itertools.product(good, wrong):
+        (tmp_path / "index.jsonl").write_text(json.dumps(good | {field: value}) + "\n")
+        try:
+            with open_index(tmp_path) as index:
+                index.is_done(Job("/in", "a.png", "a"), ("mask",))
+                index.changed("a", FileState(5, 7))
+                index.close(lambda merged: write_flagged(tmp_path / "flagged.csv", merged, 0.5))
+        except InputError as error:
+            assert f"{tmp_path}" in str(error), (field, value)
+            named += 1
+    assert 30 < named < 150
 
 
 def test_many_names_against_a_dictionary(tmp_path):

@@ -11,7 +11,7 @@ from index_records import ONE, SETTINGS, add, files, names, open_index, text
 from ddim_jax.inference import index as index_module
 from ddim_jax.inference.index import Index
 from ddim_jax.inference.processes import Process
-from ddim_jax.runtime.errors import InputError
+from ddim_jax.runtime.errors import InputError, InUseError
 
 
 def test_the_last_process_merges(tmp_path):
@@ -136,7 +136,7 @@ def test_merging_that_was_stopped_begins_anew(tmp_path, monkeypatch):
 def test_who_would_do_the_work_of_another_is_refused(tmp_path, running, started, message):
     with open_index(tmp_path, running) as index:
         add(index, "a")
-        with pytest.raises(InputError, match=message):
+        with pytest.raises(InUseError, match=message):
             Index(tmp_path, SETTINGS, started)
         add(index, "b")
     assert text(tmp_path) == line("a") + line("b")

@@ -18,7 +18,7 @@ from ddim_jax.inference import work as work_module
 from ddim_jax.inference.index import Index
 from ddim_jax.inference.jobs import absolute, plan_jobs
 from ddim_jax.inference.processes import Process
-from ddim_jax.runtime.errors import DataError, InputError, InUseError
+from ddim_jax.runtime.errors import DataError, InputError
 from ddim_jax.runtime.remote import refuse_remote
 
 
@@ -278,12 +278,6 @@ def test_a_fifo_is_no_picture(folder, out):
         patch.setattr(work_module, "plan_jobs", plan_then_replace)
         ((file, reason),) = segment_files(red_segmenter(), folder, out).failed
     assert reason == f"{file}: cannot be read (no regular file)"
-
-
-def test_a_folder_in_use_is_to_be_tried_again(folder, out):
-    with contextlib.closing(Index(out, {"checkpoint": "x"}, Process())), pytest.raises(InUseError) as error:
-        Index(out, {"checkpoint": "x"}, Process())
-    assert error.value.exit_status == 75
 
 
 def test_the_sizes_of_results_are_in_the_index(folder, out):

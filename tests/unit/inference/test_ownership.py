@@ -5,6 +5,7 @@ from PIL import Image
 from result_files import NAMES, contents, records
 from segmenters import picture, red_segmenter
 
+from ddim_jax.inference import results as results_module
 from ddim_jax.inference import segment_files
 from ddim_jax.inference.index import Index
 from ddim_jax.runtime.errors import InputError
@@ -84,3 +85,19 @@ def test_a_run_killed_before_its_line_knows_its_own_results(folder, out, monkeyp
         for number, name in enumerate(NAMES):
             Image.fromarray(picture(seed + number, seed + number, 25)).save(folder / f"{name}.png")
     assert segment_files(red_segmenter(), folder, out).done == 5
+
+
+def test_an_output_that_goes_behind_a_link_meanwhile_gets_all_results(folder, out, monkeypatch):
+    write = results_module.write_outputs
+
+    def write_and_move(job, *arguments):
+        write(job, *arguments)
+        if job.name == "b":
+            out.rename(out.with_name("behind"))
+            out.symlink_to("behind")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(results_module, "write_outputs", write_and_move)
+        assert segment_files(red_segmenter(), folder, out).done == 5
+    assert segment_files(red_segmenter(), folder, out).kept == 5
+    assert set(contents(out)) == {f"{name}_mask.png" for name in NAMES}

@@ -25,27 +25,21 @@ def test_defaults_come_from_the_config_and_the_protocol():
     ("values", "message"),
     [
         ({"samples": 0}, "samples is 0; expected a whole number from 1"),
-        ({"samples": 2.0}, "samples is 2.0"),
         ({"steps": 101}, "steps is 101; expected a whole number from 1 to 100"),
         ({"steps": True}, "steps is True"),
         ({"seed": -1}, "seed is -1; expected a whole number from 0 to 4294967295"),
         ({"threshold": 1.5}, "threshold is 1.5; expected a number from 0 to 1"),
-        ({"threshold": float("nan")}, "threshold is nan"),
         ({"protocol": "papers"}, "protocol is 'papers'; expected one of paper, mean"),
         ({"sampler": "dpm"}, "sampler is 'dpm'; expected one of ddim, ddpm, dpm"),
         ({"ensemble": "median"}, "ensemble is 'median'; expected one of majority, mean, mean_of_each, staple"),
         ({"flips": "no"}, "flips is 'no'; expected True or False"),
-        ({"sampler": ["ddim"]}, r"sampler is \['ddim'\]"),
         ({"ensemble": ["mean"]}, r"ensemble is \['mean'\]"),
         ({"eta": 2}, "eta is 2; expected a number from 0"),
-        ({"eta": float("nan")}, "eta is nan"),
         ({"eta": True}, "eta is True"),
         ({"eta": 0.5, "sampler": "ddpm"}, "eta is 0.5; expected 0.0: the sampler ddpm has none"),
         ({"clip_x0": -1}, "clip_x0 is -1; expected a number above 0, or off"),
-        ({"clip_x0": 0.0}, "clip_x0 is 0.0"),
         ({"clip_x0": float("inf")}, "clip_x0 is inf"),
         ({"clip_x0": 10**400}, "clip_x0 is 1000"),  # JSON has such numbers, no float is so large
-        ({"clip_x0": "none"}, "clip_x0 is 'none'"),
         ({"size": 256}, "size is 256; expected one of model, native, tiles"),
     ],
 )
@@ -96,13 +90,6 @@ def test_a_network_without_diffusion_takes_one_step_and_no_sampler():
     assert create(about, eta=0.0, clip_x0="off") == create(about)
     about["sample"] |= {"eta": 0.7, "clip_x0": 1.0}  # of an older run
     assert (create(about).eta, create(about).clip_x0) == (0.7, 1.0)
-
-
-def test_an_option_that_is_not_there_is_refused_by_name():
-    with pytest.raises(
-        TypeError, match="unexpected option 'step'; expected some of steps, samples, sampler, eta, clip_x0,"
-    ):
-        create(config(), step=4)
 
 
 def test_none_is_the_same_as_left_out():

@@ -147,18 +147,6 @@ def test_seed_and_pixels_decide_the_noise(tiny):
     assert np.abs(tiny.sample(changed) - first)[:, SIZE // 2 :].max() > 0.01  # far from the pixel: other noise
 
 
-def test_a_list_gives_the_same_bits_as_each_image_alone(tiny):
-    images = [picture(seed, 16 + seed, 20) for seed in range(6)]
-    together = tiny.segment(images)
-    reverse = tiny.segment(images[::-1])[::-1]
-    assert len(together) == 6
-    for image, result, again in zip(images, together, reverse, strict=True):
-        assert result.bounds == again.bounds == {}
-        for alone, a, b in zip(tiny.segment(image)[:4], result[:4], again[:4], strict=True):
-            assert np.asarray(alone).tobytes() == np.asarray(a).tobytes() == np.asarray(b).tobytes()
-    assert tiny.segment([]) == []
-
-
 def test_few_images_of_a_list_wait_on_the_device(monkeypatch):
     log, start, fetch = [], Segmenter.start_batch, Segmenter.fetch
     monkeypatch.setattr(Segmenter, "start_batch", lambda *given: log.append(1) or start(*given))
@@ -273,13 +261,8 @@ def test_load_names_what_a_config_lacks(tmp_path):
 @pytest.mark.parametrize(
     ("section", "values", "message"),
     [
-        ("data", {"image_size": 2**30}, "data.image_size is 1073741824; expected a whole number from 1 to 16384"),
         ("data", {"image_size": 2**14}, r"data.image_size is 16384, for which one array of the attention of level 1"),
-        ("model", {"overrides": {"blocks_per_level": 10**9}}, "model.blocks_per_level is 1000000000"),
         ("model", {"overrides": {"base_channels": 4096, "channel_multipliers": [64, 64]}}, "make a network of some"),
-        ("diffusion", {"num_train_timesteps": 10**9}, "diffusion.num_train_timesteps is 1000000000"),
-        ("sample", {"samples": 10**9}, "sample.samples is 1000000000"),
-        ("train", {"batch_size": 10**12}, "train.batch_size is 1000000000000"),
     ],
 )
 def test_a_config_that_no_machine_could_run_is_refused_before_anything_is_built(section, values, message, tmp_path):

@@ -235,9 +235,6 @@ def test_what_cannot_be_built_is_named(arguments, message):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"blocks_per_level": 10**9}, "model.blocks_per_level is 1000000000; expected a whole number from 1 to 16"),
-        ({"base_channels": 2**40}, "model.base_channels is 1099511627776; expected a multiple of 8 from 8 to 4096"),
-        ({"channel_multipliers": (1,) * 10**4}, "expected 1 to 12 values, each a whole number from 1 to 64"),
         ({"base_channels": 4096, "channel_multipliers": (64,) * 12}, r"make a network of some [0-9,]{17,} weights"),
         ({"base_channels": 4096, "blocks_per_level": 16}, "expected at most 2,147,483,648"),
     ],

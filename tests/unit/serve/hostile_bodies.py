@@ -10,15 +10,12 @@ import zlib
 import nibabel
 import numpy as np
 from dicom_files import ct_slice
+from picture_files import chunk
 from PIL import Image
 
-SCRIPT = "<script>alert(1)</script>"
+SCRIPT, SECRET = "<script>alert(1)</script>", "Secret^Name"
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8)
 SOME = b"\x89PNG\r\n\x1a\n"
-
-
-def chunk(kind, data):
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def saved(kind, **options):
@@ -36,22 +33,25 @@ def rows(count=40):
     return zlib.compress(bytes(count * 91))
 
 
-def tiff(*entries, following=0):
+def plain_tiff(width=4, height=4, strip=122, following=0):
     """A little-endian TIFF of one directory, with 64 bytes behind it."""
-    start = b"II*\0" + struct.pack("<IH", 8, len(entries))
-    return start + b"".join(struct.pack("<HHII", *one) for one in entries) + struct.pack("<I", following) + bytes(64)
-
-
-def plain_tiff(width=4, height=4, strip=122, bits=8, compression=1, following=0):
-    fields = ((256, width), (257, height), (258, bits), (259, compression), (262, 1), (273, strip), (277, 1))
-    entries = [(tag, 4, 1, value) for tag, value in (*fields, (278, height), (279, 16))]
-    return tiff(*entries, following=following)
-
-
-def bmp(width, height, bits=24):
-    return (
-        b"BM" + struct.pack("<IHHIIiiHHIIiiII", 200, 0, 0, 54, 40, width, height, 1, bits, 0, 0, 0, 0, 0, 0) + bytes(99)
+    fields = (
+        (256, width),
+        (257, height),
+        (258, 8),
+        (259, 1),
+        (262, 1),
+        (273, strip),
+        (277, 1),
+        (278, height),
+        (279, 16),
     )
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in fields)
+    return b"II*\0" + struct.pack("<IH", 8, len(fields)) + entries + struct.pack("<I", following) + bytes(64)
+
+
+def bmp(width, height):
+    return b"BM" + struct.pack("<IHHIIiiHHIIiiII", 200, 0, 0, 54, 40, width, height, 1, 24, *[0] * 6) + bytes(99)
 
 
 def jpeg_of_size(height, width):
@@ -70,16 +70,9 @@ def archive(*members, method=zipfile.ZIP_DEFLATED):
     return file.getvalue()
 
 
-def patched(data, old, new, every=False):
+def patched(data, old, new):
     assert old in data and len(old) == len(new)
-    return data.replace(old, new) if every else data.replace(old, new, 1)
-
-
-def encrypted():
-    data = bytearray(archive(("a.png", saved("PNG"))))
-    data[6] |= 1
-    data[data.index(b"PK\1\2") + 8] |= 1
-    return bytes(data)
+    return data.replace(old, new, 1)
 
 
 def linked():
@@ -118,10 +111,15 @@ def wide_nifti():
     return bytes(data)
 
 
-def dicom(at, values=None, **attributes):
+def dicom(at, **attributes):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return ct_slice(at / "x.dcm", np.zeros((8, 8), int) if values is None else values, **attributes).read_bytes()
+        return ct_slice(at / "x.dcm", np.zeros((8, 8), int), **attributes).read_bytes()
+
+
+def of_rows(at, count):
+    rows = struct.pack("<HH", 0x28, 0x10) + b"US\2\0"
+    return patched(dicom(at), rows + struct.pack("<H", 8), rows + struct.pack("<H", count))
 
 
 ITEM, SEQUENCE_END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0" + bytes(4)
@@ -158,20 +156,14 @@ def deflated(at, behind=b"", pixels=b"", ahead=b"", counted=True):
     return first_group("1.2.840.10008.1.2.1.99", ahead, counted) + content
 
 
-def native(at, change, length=None):
-    """A slice whose pixels were changed, and perhaps their length."""
-    first, attributes, pixels = dicom_parts(at)
-    return first + attributes + element(0x7FE0, 0x10, "OW", change(pixels), length)
-
-
 def encapsulated(at, syntax, fragments):
     """A slice that says that its pixels are encoded."""
     _, attributes, _ = dicom_parts(at)
     return first_group(f"1.2.840.10008.1.2.{syntax}") + attributes + element(0x7FE0, 0x10, "OB", fragments, 2**32 - 1)
 
 
-def fragment(data):
-    return ITEM + struct.pack("<I", len(data)) + data
+EMPTY = ITEM + bytes(4)
+"""A part of encoded pixels, or an item of a sequence, that holds nothing."""
 
 
 def with_private(at, content, length=None, kind="SQ"):
@@ -183,159 +175,118 @@ def with_private(at, content, length=None, kind="SQ"):
 
 NESTED = element(9, 0x1001, "SQ", b"", 2**32 - 1) + ITEM + b"\xff" * 4
 BODIES = {
-    # Images
-    "a PNG with a page behind its mark": lambda at: SOME + SCRIPT.encode() * 20,
-    "a PNG without pixels": lambda at: png_chunks(),
-    "a PNG with too few rows": lambda at: png_chunks((b"IDAT", rows(3))),
-    "a PNG of wrong sums": lambda at: patched(saved("PNG"), saved("PNG")[29:33], b"\0\0\0\0"),
-    "a PNG with a text bomb": lambda at: png_chunks(
-        (b"zTXt", b"k\0\0" + zlib.compress(bytes(2**26))), (b"IDAT", rows())
-    ),
-    "a PNG with a profile bomb": lambda at: png_chunks(
-        (b"iCCP", b"k\0\0" + zlib.compress(bytes(2**26))), (b"IDAT", rows())
-    ),
-    "a PNG of more rows than it says": lambda at: png_chunks((b"IDAT", zlib.compress(bytes(2**25)))),
-    "a PNG with a huge chunk": lambda at: SOME + b"\xff\xff\xff\xffIHDR" + bytes(50),
-    "a PNG of an unknown colour": lambda at: png_chunks((b"IDAT", rows()), colour=5),
-    "a PNG of 3 bits": lambda at: png_chunks((b"IDAT", rows()), depth=3),
-    "a PNG whose palette is missing": lambda at: png_chunks((b"IDAT", rows()), colour=3),
-    "a tall PNG": lambda at: png_chunks((b"IDAT", rows()), size=(1, 2**31 - 1)),
-    "a JPEG of 4 billion pixels": lambda at: jpeg_of_size(65500, 65500),
-    "a JPEG without rows": lambda at: jpeg_of_size(0, 30),
-    "a JPEG that is a page": lambda at: b"\xff\xd8\xff" + SCRIPT.encode() * 20,
-    "a JPEG of markers": lambda at: b"\xff\xd8\xff\xe0" + b"\xff\xd8" * 200,
-    "a TIFF of 4 billion pixels": lambda at: plain_tiff(65535, 65535),
-    "a TIFF of 2^64 pixels": lambda at: plain_tiff(2**32 - 1, 2**32 - 1),
-    "a TIFF without a directory": lambda at: b"II*\0" + bytes(40),
-    "a TIFF that leads to itself": lambda at: plain_tiff(following=8),
-    "a TIFF whose pixels are elsewhere": lambda at: plain_tiff(strip=2**31),
-    "a TIFF of an unknown compression": lambda at: plain_tiff(compression=40000),
-    "a TIFF of 77 bits": lambda at: plain_tiff(bits=77),
-    "a TIFF of 4 billion entries": lambda at: b"II*\0\x08\0\0\0\xff\xff" + bytes(50),
-    "a cut BigTIFF": lambda at: b"II+\0\x08\0\0\0" + bytes(12),
-    "a BMP of 4 billion pixels": lambda at: bmp(2**16, 2**16),
-    "a BMP of a negative width": lambda at: bmp(-5, 5),
-    "a BMP of 5 bits": lambda at: bmp(5, 5, 5),
-    "a BMP that is a text": lambda at: b"BM" + SCRIPT.encode() * 20,
     # What is no image
-    "a cut GIF": lambda at: b"GIF89a\xff\xff\xff\xff" + bytes(20),
-    "a WebP": lambda at: b"RIFF\x24\0\0\0WEBPVP8 " + bytes(40),
-    "a PDF": lambda at: b"%PDF-1.7\n/JS (app.alert(1))" + bytes(40),
-    "a tar": lambda at: b"../../etc/passwd" + bytes(241) + b"ustar" + bytes(300),
-    "an xz": lambda at: b"\xfd7zXZ\0" + bytes(60),
-    "a 7z": lambda at: b"7z\xbc\xaf'\x1c" + bytes(60),
-    "a rar": lambda at: b"Rar!\x1a\x07\0" + bytes(60),
-    "a Windows program": lambda at: b"MZ" + bytes(300),
-    "a shell script": lambda at: b"#!/bin/sh\ntouch /tmp/executed\n",
-    "a PHP page": lambda at: b"<?php system($_GET['c']); ?>",
-    "an XML bomb": lambda at: b'<!DOCTYPE a [<!ENTITY b "x"><!ENTITY c "&b;&b;&b;">]><a>&c;</a>',
-    "an XML file of another place": lambda at: b'<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><a>&b;</a>',
-    "a wide text": lambda at: ("\ufeff" + SCRIPT).encode("utf-16"),
-    "a JSON of brackets": lambda at: b"[" * 50000,
-    "one byte": lambda at: b"\0",
-    "an HDF5": lambda at: b"\x89HDF\r\n\x1a\n" + bytes(60),
-    "a NumPy array of objects": lambda at: b"\x93NUMPY\1\0v\0{'descr': '|O', 'fortran_order': False, 'shape': (1,)}",
+    "nothing": (lambda at: b"", 422),
+    "noise": (lambda at: np.random.default_rng(1).bytes(5000), 422),
+    "a drawing with a script": (lambda at: f'<svg xmlns="http://www.w3.org/2000/svg">{SCRIPT}</svg>'.encode(), 422),
+    "a program": (lambda at: b"\x7fELF" + bytes(200), 422),
+    "a 7z": (lambda at: b"7z\xbc\xaf'\x1c" + bytes(60), 422),
+    # Images
+    "a cut PNG": (lambda at: saved("PNG")[:900], 422),
+    "a cut JPEG": (lambda at: saved("JPEG")[:500], 422),
+    "a PNG with a flipped byte": (lambda at: patched(saved("PNG"), saved("PNG")[70:71], b"\xf9"), 422),
+    "a PNG of 4 billion pixels": (lambda at: png_chunks(size=(65000, 65000)), 422),
+    "a PNG of 80 million pixels": (lambda at: png_chunks(size=(10000, 8000)), 413),
+    "a PNG of no width": (lambda at: png_chunks(size=(0, 10)), 422),
+    "a PNG with a page behind its mark": (lambda at: SOME + SCRIPT.encode() * 20, 422),
+    "a PNG with too few rows": (lambda at: png_chunks((b"IDAT", rows(3))), 422),
+    "a PNG with a text bomb": (lambda at: png_chunks((b"zTXt", b"k\0\0" + zlib.compress(bytes(2**26)))), 422),
+    "a PNG with a profile bomb": (lambda at: png_chunks((b"iCCP", b"k\0\0" + zlib.compress(bytes(2**26)))), 422),
+    "a PNG of more rows than it says": (lambda at: png_chunks((b"IDAT", zlib.compress(bytes(2**25)))), 200),
+    "a PNG whose palette is missing": (lambda at: png_chunks((b"IDAT", rows()), colour=3), 200),
+    "a JPEG of 4 billion pixels": (lambda at: jpeg_of_size(65500, 65500), 422),
+    "a TIFF of 2^64 pixels": (lambda at: plain_tiff(2**32 - 1, 2**32 - 1), 422),
+    "a TIFF that leads to itself": (lambda at: plain_tiff(following=8), 200),
+    "a TIFF whose pixels are elsewhere": (lambda at: plain_tiff(strip=2**31), 422),
+    "a TIFF of 4 billion entries": (lambda at: b"II*\0\x08\0\0\0\xff\xff" + bytes(50), 422),
+    "a TIFF of pages": (lambda at: saved("TIFF", save_all=True, append_images=[Image.fromarray(PIXELS)] * 2), 422),
+    "a BMP of 4 billion pixels": (lambda at: bmp(2**16, 2**16), 422),
     # Archives
-    "a zip with a password": lambda at: encrypted(),
-    "a zip with a link": lambda at: linked(),
-    "a zip of a wrong sum": lambda at: patched(
-        archive(("a.png", saved("PNG")), method=zipfile.ZIP_STORED), saved("PNG")[60:80], bytes(20)
+    "a zip bomb": (lambda at: archive(("x.dcm", dicom(at) + bytes(2**23))), 413),
+    "a zip of many": (lambda at: archive(*((f"{k}.png", SOME) for k in range(40))), 413),
+    "a zip in a zip": (lambda at: archive(("a.zip", archive(("x.dcm", dicom(at))))), 422),
+    "an empty zip": (lambda at: archive(), 422),
+    "a cut zip": (lambda at: archive(("x.dcm", dicom(at)))[:-40], 422),
+    "a zip of text": (lambda at: archive(("a.txt", b"x"), (f"{SECRET}.html", SCRIPT.encode())), 422),
+    "a zip with a link": (lambda at: linked(), 422),
+    "a zip whose member is larger than it says": (lambda at: lying(100), 422),
+    "a zip whose member is said to be huge": (lambda at: lying(2**32 - 2), 422),
+    "a zip of an unknown method": (
+        lambda at: archive(("a.png", saved("PNG"))).replace(b"\x14\0\0\0\x08\0", b"\x14\0\0\0\x63\0"),
+        422,
     ),
-    "a zip whose member is larger than it says": lambda at: lying(100),
-    "a zip whose member is said to be huge": lambda at: lying(2**32 - 2),
-    "a zip of an unknown method": lambda at: patched(
-        archive(("a.png", saved("PNG"))), b"\x14\0\0\0\x08\0", b"\x14\0\0\0\x63\0", every=True
-    ),
-    "a zip of overlapping members": lambda at: overlapping(),
-    "a zip with one name twice": lambda at: archive(("a.png", saved("PNG")), ("a.png", saved("PNG"))),
-    "a zip with a folder alone": lambda at: archive(("folder/", b"")),
-    "a zip of zeros": lambda at: b"PK\3\4" + bytes(400),
-    "a zip of three zips": lambda at: archive(("a.zip", archive(("b.zip", archive(("c.png", saved("PNG"))))))),
-    "a zip of nothing but empty files": lambda at: archive(("a.png", b""), ("b.dcm", b"")),
-    "an LZMA bomb": lambda at: archive(("a.png", bytes(2**24)), method=zipfile.ZIP_LZMA),
-    "a bzip2 bomb": lambda at: archive(("a.dcm", bytes(2**24)), method=zipfile.ZIP_BZIP2),
-    "gzip in gzip": lambda at: gzip.compress(gzip.compress(nifti())),
-    "a gzip bomb": lambda at: gzip.compress(nifti() + bytes(2**27), 1),
-    "a gzip bomb of a large header": lambda at: gzip.compress(
-        nifti(size=(40, "8h", 3, 4000, 4000, 600, 1, 1, 1, 1)) + bytes(2**25), 1
-    ),
-    "a gzip of a wrong sum": lambda at: gzip.compress(nifti())[:-8] + bytes(8),
-    "a gzip of a script": lambda at: gzip.compress(SCRIPT.encode()),
+    "a zip of overlapping members": (lambda at: overlapping(), 422),
+    "a zip with one name twice": (lambda at: archive(("a.png", saved("PNG")), ("a.png", saved("PNG"))), 422),
+    "a zip of zeros": (lambda at: b"PK\3\4" + bytes(400), 422),
+    "a zip of nothing but empty files": (lambda at: archive(("a.png", b""), ("b.dcm", b"")), 422),
+    "an LZMA bomb": (lambda at: archive(("a.png", bytes(2**24)), method=zipfile.ZIP_LZMA), 413),
+    "a bzip2 bomb": (lambda at: archive(("a.dcm", bytes(2**24)), method=zipfile.ZIP_BZIP2), 413),
+    "a cut gzip": (lambda at: gzip.compress(nifti(), 1)[:60], 422),
+    "a gzip bomb": (lambda at: gzip.compress(nifti() + bytes(2**27), 1), 422),
+    "a gzip in a gzip": (lambda at: gzip.compress(gzip.compress(nifti())), 422),
+    "a gzip of a wrong sum": (lambda at: gzip.compress(nifti())[:-8] + bytes(8), 422),
+    "a gzip of a script": (lambda at: gzip.compress(SCRIPT.encode()), 422),
     # NIfTI
-    "a NIfTI of NaN": lambda at: nifti(np.full((8, 6, 3), np.nan, np.float32)),
-    "a NIfTI of infinities": lambda at: nifti(np.full((8, 6, 3), np.inf, np.float32)),
-    "a NIfTI with one NaN": lambda at: nifti(np.where(np.arange(144) == 7, np.nan, 1).reshape(8, 6, 3)),
-    "a NIfTI of complex numbers": lambda at: nifti(np.zeros((8, 6, 3), np.complex64)),
-    "a NIfTI of an unknown type": lambda at: nifti(kind=(70, "h", 9999)),
-    "a NIfTI of negative sides": lambda at: nifti(size=(40, "4h", 3, -8, 6, 3)),
-    "a NIfTI without sides": lambda at: nifti(size=(40, "4h", 3, 0, 0, 0)),
-    "a NIfTI of 20 dimensions": lambda at: nifti(size=(40, "h", 20)),
-    "a NIfTI of five dimensions": lambda at: nifti(np.zeros((4, 4, 2, 2, 2), np.uint8)),
-    "a NIfTI of one dimension": lambda at: nifti(np.zeros(9, np.uint8)),
-    "a NIfTI whose values begin at NaN": lambda at: nifti(at=(108, "f", np.nan)),
-    "a NIfTI whose values begin elsewhere": lambda at: nifti(at=(108, "f", 1e30)),
-    "a NIfTI whose values begin before it": lambda at: nifti(at=(108, "f", -352.0)),
-    "a NIfTI of an infinite slope": lambda at: nifti(slope=(112, "f", np.inf)),
-    "a NIfTI nowhere": lambda at: nifti(place=(280, "12f", *[np.nan] * 12)),
-    "a NIfTI of no spacing": lambda at: nifti(spacing=(76, "8f", *[0.0] * 8)),
-    "a NIfTI of NaN spacing": lambda at: nifti(spacing=(76, "8f", *[np.nan] * 8)),
-    "a NIfTI of a trillion slices": lambda at: wide_nifti(),
-    "a NIfTI with a script in its text": lambda at: nifti(text=(148, "25s", SCRIPT.encode())),
+    "a cut NIfTI": (lambda at: nifti()[:400], 422),
+    "a NIfTI that cannot hold its values": (lambda at: nifti(size=(40, "4h", 3, 8000, 8000, 30)), 422),
+    "a NIfTI of a trillion slices": (lambda at: wide_nifti(), 422),
+    "a NIfTI of NaN": (lambda at: nifti(np.full((8, 6, 3), np.nan, np.float32)), 200),
+    "a NIfTI of complex numbers": (lambda at: nifti(np.zeros((8, 6, 3), np.complex64)), 422),
+    "a NIfTI of an unknown type": (lambda at: nifti(kind=(70, "h", 9999)), 422),
+    "a NIfTI of five dimensions": (lambda at: nifti(np.zeros((4, 4, 2, 2, 2), np.uint8)), 422),
+    "a NIfTI whose values begin at NaN": (lambda at: nifti(at=(108, "f", np.nan)), 422),
+    "a NIfTI of an infinite slope": (lambda at: nifti(slope=(112, "f", np.inf)), 200),
+    "a NIfTI nowhere": (lambda at: nifti(place=(280, "12f", *[np.nan] * 12)), 422),
+    "a NIfTI with a script in its text": (lambda at: nifti(text=(148, "25s", SCRIPT.encode())), 200),
     # DICOM
-    "a DICOM that is a program": lambda at: b"MZ" + dicom(at)[2:],
-    "a DICOM that is a page": lambda at: SCRIPT.encode().ljust(128) + dicom(at)[128:],
-    "a DICOM without pixels": lambda at: dicom(at, PixelData=None),
-    "a DICOM of 65535 values a pixel": lambda at: dicom(at, SamplesPerPixel=65535),
-    "a DICOM of no values a pixel": lambda at: dicom(at, SamplesPerPixel=0),
-    "a DICOM of an unknown colour": lambda at: dicom(at, PhotometricInterpretation="SCRIPT"),
-    "a DICOM with more bits than it has": lambda at: dicom(at, BitsStored=64),
-    "a DICOM of 2 billion frames": lambda at: dicom(at, NumberOfFrames=2**31 - 1),
-    "a DICOM of minus one frame": lambda at: dicom(at, NumberOfFrames=-1),
-    "a DICOM of NaN slope": lambda at: patched(dicom(at, RescaleSlope="1234"), b"1234", b"NaN "),
-    "a DICOM of no slope": lambda at: dicom(at, RescaleSlope=0),
-    "a DICOM of an endless slope": lambda at: dicom(at, RescaleSlope="1e308"),
-    "a deflated DICOM of many zeros": lambda at: deflated(at, pixels=bytes(2**25)),
-    "a deflated DICOM with many zeros behind it": lambda at: deflated(at, behind=bytes(2**25)),
-    "a deflated DICOM that says so late": lambda at: deflated(
-        at, pixels=bytes(2**25), ahead=element(2, 0x102, "OB", bytes(2**13))
+    "a cut DICOM": (lambda at: dicom(at)[:700], 422),
+    "a DICOM that is cut in its pixels": (lambda at: dicom(at)[:-50], 422),
+    "a DICOM of more rows than it has": (lambda at: of_rows(at, 65535), 422),
+    "a DICOM without rows": (lambda at: of_rows(at, 0), 422),
+    "a DICOM without a syntax": (lambda at: bytes(128) + b"DICM" + bytes(400), 422),
+    "a DICOM of an unknown syntax": (
+        lambda at: patched(dicom(at), b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.9.9.9\0"),
+        422,
     ),
-    "a deflated DICOM of no first length": lambda at: deflated(at, pixels=bytes(2**25), counted=False),
-    "a DICOM that is deflated, of many attributes": lambda at: deflated(at, behind=bytes(2**20)),
-    "a cut deflated DICOM": lambda at: deflated(at)[:-9],
-    "a DICOM with an odd number of bytes": lambda at: native(at, lambda pixels: pixels[:-1]),
-    "a DICOM with too few bytes": lambda at: native(at, lambda pixels: pixels[:50]),
-    "a DICOM with no bytes": lambda at: native(at, lambda pixels: b""),
-    "a DICOM that ends within its pixels": lambda at: native(at, lambda pixels: pixels[:50], 2**31),
-    "a DICOM of 2 bits of 1": lambda at: dicom(at, BitsAllocated=1, BitsStored=2),
-    "a DICOM of no bits": lambda at: dicom(at, BitsStored=0),
-    "a DICOM of a negative window": lambda at: dicom(at, WindowCenter=0, WindowWidth=-5),
-    "a DICOM of an endless window": lambda at: dicom(at, WindowCenter=0, WindowWidth="1e300"),
-    "a DICOM of an endless intercept": lambda at: dicom(at, RescaleIntercept="-1e300"),
-    "a DICOM of a million private items": lambda at: with_private(at, fragment(b"") * 300_000),
-    "a DICOM of many private items without length": lambda at: with_private(
-        at, (ITEM + b"\xff" * 4 + b"\xfe\xff\x0d\xe0" + bytes(4)) * 3_000 + SEQUENCE_END, 2**32 - 1
+    "a DICOM that is a program": (lambda at: b"MZ" + dicom(at)[2:], 200),
+    "a DICOM without pixels": (lambda at: dicom(at, PixelData=None), 422),
+    "a DICOM of an unknown colour": (lambda at: dicom(at, PhotometricInterpretation="SCRIPT"), 422),
+    "a DICOM of an unknown alphabet": (lambda at: dicom(at, SpecificCharacterSet="ISO 9999"), 200),
+    "a DICOM of no bits": (lambda at: dicom(at, BitsStored=0), 422),
+    "a DICOM of 2 billion frames": (lambda at: dicom(at, NumberOfFrames=2**31 - 1), 422),
+    "a DICOM of minus one frame": (lambda at: dicom(at, NumberOfFrames=-1), 422),
+    "a DICOM of NaN slope": (lambda at: patched(dicom(at, RescaleSlope="1234"), b"1234", b"NaN "), 422),
+    "a DICOM of an endless slope": (lambda at: dicom(at, RescaleSlope="1e308"), 422),
+    "a DICOM of a negative window": (lambda at: dicom(at, WindowCenter=0, WindowWidth=-5), 200),
+    "a DICOM turned by nothing": (lambda at: dicom(at, ImageOrientationPatient=[0] * 6), 200),
+    "a deflated DICOM of many zeros": (lambda at: deflated(at, pixels=bytes(2**25)), 422),
+    "a deflated DICOM with many zeros behind it": (lambda at: deflated(at, behind=bytes(2**25)), 422),
+    "a deflated DICOM that says so late": (
+        lambda at: deflated(at, pixels=bytes(2**25), ahead=element(2, 0x102, "OB", bytes(2**13))),
+        422,
     ),
-    "a DICOM of sequences within sequences": lambda at: with_private(at, NESTED * 20_000, 2**32 - 1),
-    "a DICOM of sequences of an unknown kind": lambda at: with_private(
-        at, NESTED.replace(b"SQ", b"UN") * 20_000, 2**32 - 1, "UN"
+    "a deflated DICOM of no first length": (lambda at: deflated(at, pixels=bytes(2**25), counted=False), 422),
+    "a deflated DICOM of many attributes": (lambda at: deflated(at, behind=bytes(2**20)), 200),
+    "a cut deflated DICOM": (lambda at: deflated(at)[:-9], 422),
+    "a DICOM of many private items": (lambda at: with_private(at, EMPTY * 30_000), 200),
+    "a DICOM of many private items without length": (
+        lambda at: with_private(
+            at, (ITEM + b"\xff" * 4 + b"\xfe\xff\x0d\xe0" + bytes(4)) * 3_000 + SEQUENCE_END, 2**32 - 1
+        ),
+        200,
     ),
-    **{
-        f"a {name} DICOM of {what}": lambda at, syntax=syntax, fragments=fragments: encapsulated(at, syntax, fragments)
-        for name, syntax in (("JPEG", "4.50"), ("JPEG-LS", "4.80"), ("JPEG 2000", "4.90"), ("RLE", "5"))
-        for what, fragments in (
-            ("an empty fragment", fragment(b"") + fragment(b"") + SEQUENCE_END),
-            ("no fragment", fragment(b"") + SEQUENCE_END),
-            ("nothing at all", b""),
-            ("a fragment beyond its end", fragment(b"") + ITEM + struct.pack("<I", 2**31)),
-            ("many empty fragments", fragment(b"") * 140_000 + SEQUENCE_END),
-        )
-    },
-    "a DICOM of no window": lambda at: dicom(at, WindowCenter=0, WindowWidth=0),
-    "a DICOM of no spacing": lambda at: dicom(at, PixelSpacing=[0, 0]),
-    "a DICOM of a spacing in words": lambda at: patched(dicom(at), b"0.5\\0.75", b"a\\script"),
-    "a DICOM nowhere": lambda at: dicom(at, ImagePositionPatient=None, ImageOrientationPatient=None),
-    "a DICOM turned by nothing": lambda at: dicom(at, ImageOrientationPatient=[0] * 6),
-    "a DICOM of an unknown syntax": lambda at: patched(dicom(at), b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.9.9.9\0"),
-    "a DICOM that says JPEG": lambda at: patched(dicom(at), b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.4.50"[:20]),
-    "a DICOM of an unknown alphabet": lambda at: dicom(at, SpecificCharacterSet="ISO 9999"),
+    "a DICOM of sequences within sequences": (lambda at: with_private(at, NESTED * 20_000, 2**32 - 1), 422),
+    "a DICOM of sequences of an unknown kind": (
+        lambda at: with_private(at, NESTED.replace(b"SQ", b"UN") * 20_000, 2**32 - 1, "UN"),
+        422,
+    ),
+    "an RLE DICOM of an empty part": (lambda at: encapsulated(at, "5", EMPTY * 2 + SEQUENCE_END), 422),
+    "a JPEG 2000 DICOM of an empty part": (lambda at: encapsulated(at, "4.90", EMPTY * 2 + SEQUENCE_END), 422),
+    "a JPEG DICOM of nothing at all": (lambda at: encapsulated(at, "4.50", b""), 422),
+    "a JPEG 2000 DICOM of a part beyond its end": (
+        lambda at: encapsulated(at, "4.90", EMPTY + ITEM + struct.pack("<I", 2**31)),
+        422,
+    ),
+    "a JPEG-LS DICOM of many empty parts": (lambda at: encapsulated(at, "4.80", EMPTY * 140_001 + SEQUENCE_END), 422),
 }
+"""How each is made in a folder, and the status of the answer."""

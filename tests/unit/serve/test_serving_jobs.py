@@ -15,7 +15,7 @@ from ddim_jax.serve.limits import Limits
 from ddim_jax.serve.refusals import Refusal
 
 
-def test_fifty_uploads_at_once_from_ten_clients_are_not_mixed_up(client):
+def test_twenty_uploads_at_once_from_ten_clients_are_not_mixed_up(client):
     clients = [TestClient(client.app, client=(f"10.0.0.{number}", 1)) for number in range(10)]
     for one in clients:
         one.portal = client.portal
@@ -33,8 +33,8 @@ def test_fifty_uploads_at_once_from_ten_clients_are_not_mixed_up(client):
         assert (mask > 0).sum() == found["classes"][0]["area"] == SIZE * rows
         return answer["id"]
 
-    with ThreadPoolExecutor(50) as threads:
-        assert len(set(threads.map(send, range(50)))) == 50
+    with ThreadPoolExecutor(20) as threads:
+        assert len(set(threads.map(send, range(20)))) == 20
 
 
 def test_clients_take_turns():
