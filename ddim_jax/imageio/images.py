@@ -140,8 +140,9 @@ def _read(path: str | os.PathLike, options: ReadOptions) -> Picture:
 def even_note(window: tuple[float, float] | None) -> str:
     """The note on an image in which there is nothing to see (`is_even`), by the `window` that it is shown with."""
     if window is None:
-        return "even (there is one value in all pixels)"
-    return f"even (the window {window[0]:g},{window[1]:g} shows every pixel alike; leave it out or widen it)"
+        return "even (there is one value in all pixels, so the result is empty)"
+    shown = f"the window {window[0]:g},{window[1]:g} shows every pixel alike, so the result is empty"
+    return f"even ({shown}; leave it out or widen it)"
 
 
 def notes_if_even(

@@ -201,9 +201,10 @@ def test_a_window_that_is_none_has_a_note(tmp_path):
 def test_a_window_that_shows_nothing_is_told_of_and_an_image_of_one_value_by_that(tmp_path):
     window = ReadOptions(window=(9000.0, 10.5))
     found = read_picture(ct_slice(tmp_path / "x.dcm", HU), window)
-    assert found.notes == ("even (the window 9000,10.5 shows every pixel alike; leave it out or widen it)",)
+    told = "the window 9000,10.5 shows every pixel alike, so the result is empty; leave it out or widen it"
+    assert found.notes == (f"even ({told})",)
     flat = ct_slice(tmp_path / "flat.dcm", np.zeros((2, 3)))
-    told = ("even (there is one value in all pixels)",)
+    told = ("even (there is one value in all pixels, so the result is empty)",)
     assert read_picture(flat).notes == read_picture(flat, window).notes == told
     assert read_picture(tmp_path / "x.dcm").notes == ()
 

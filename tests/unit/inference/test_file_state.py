@@ -40,7 +40,9 @@ def test_a_slice_that_is_replaced_is_noticed(tmp_path, out):
 
     def write(number, value, time):
         path = folder / f"{number}.dcm"
-        ct_slice(path, np.full((16, 16), value), place=(0, 0, number), number=number)
+        values = np.full((16, 16), value)
+        values[0, 0] = -100
+        ct_slice(path, values, place=(0, 0, number), number=number)
         os.utime(path, (time, time))
 
     def run():
