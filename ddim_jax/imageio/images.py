@@ -57,21 +57,17 @@ class ReadOptions(NamedTuple):
         CT) or the stored values of a file with 16 bits a channel; what lies below is black, above white. None: the
         file's own window, or a robust range of its values. Files of 8 bits have no window.
       invert: images are stored inverted, white as the smallest value: reading inverts them.
-      allow_damaged: read JPEG data with a hole or a missing end, and CCITT (fax) compression of which missing rows
-        cannot be detected, as far as that goes, with a note; else an error.
     """
 
     window: tuple[float, float] | None = None
     invert: bool = False
-    allow_damaged: bool = False
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> "ReadOptions":
         """The options in the section `data` of a config."""
         window = data.get("window")
         pair = None if window is None else (float(window[0]), float(window[1]))
-        invert, allow_damaged = (bool(data.get(name, False)) for name in ("invert", "allow_damaged"))
-        return cls(pair, invert, allow_damaged)
+        return cls(pair, bool(data.get("invert", False)))
 
 
 class Reader(Protocol):

@@ -35,7 +35,7 @@ class Summary(NamedTuple):
       waited: of these, the seconds in which the device waited for an image that was being read (`Stream.waited`).
       flagged: images in `flagged.csv`; None where it was not asked for, or is left to a process still at work.
       passed_over: how many files of the inputs are no images, by their suffix (lower case, "" for none).
-      notes: how many images have a note in the index of how they were read, by kind ("damaged", "few levels").
+      notes: how many images have a note in the index of how they were read, by kind ("even", "few levels").
       bounds: one line: what the bounds in the index are made to hold for; "" where it has none.
       unlike: (path, unlikeness) of every image of this process, segmented now or before, that is flagged as unlike the
         images that the checkpoint was calibrated on (`Segmentation.unlikeness`).
@@ -110,7 +110,7 @@ def segment_files(
     """
     began = time.monotonic()
     work = plan_work(segmenter, inputs, output_dir, options, process, **given)
-    flag_uncertain, allow_damaged = work.file_options.flag_uncertain, work.file_options.allow_damaged
+    flag_uncertain = work.file_options.flag_uncertain
     if not os.path.lexists(work.output_dir / SETTINGS):  # before a record is made in a folder of somebody
         refuse_strangers(work.output_dir, (job for job in work.jobs if work.process.owns(job.name)), work.kinds)
     told, flagged = _Told([], {}, Counter(), {}, []), None
@@ -118,7 +118,7 @@ def segment_files(
         # An image's name may depend on what is done already, its process does not.
         named = zip(work.jobs, name_jobs(work.jobs, index.is_of), strict=True)
         own = [job for planned, job in named if work.process.owns(planned.name)]
-        todo = [job for job in own if not index.is_done(job, work.kinds, work.context.segments, allow_damaged)]
+        todo = [job for job in own if not index.is_done(job, work.kinds, work.context.segments)]
         refuse_strangers(work.output_dir, todo, work.kinds, index)
         check_earlier_kinds(work, todo, index)
         if not work.not_judged:

@@ -5,7 +5,6 @@ other programs. Colour profiles are not applied.
 """
 
 import contextlib
-import io
 import os
 import stat
 from collections.abc import Iterator
@@ -57,7 +56,7 @@ class PillowReader:
             transparent, of more than `MAX_PIXELS` (a tile of it counts too), or holds numbers whose range is unknown
             (floating point, or integers outside 0..65535). The message names the file.
         """
-        with _errors_naming(path), _opened(path, options.allow_damaged) as (file, picture, notes):
+        with _errors_naming(path), _opened(path) as (file, picture, notes):
             white_is_0 = _is_deep_white_0(picture)
             deep = DeepPixels.of(file, picture)
             orientation = picture.getexif().get(_ORIENTATION, 1)
@@ -140,35 +139,28 @@ def _errors_naming(path: str | os.PathLike) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _open(path: str | os.PathLike, ended: bool = False) -> Iterator[tuple[BinaryIO, Image.Image]]:
-    """The file and its image, of which the header is read; `ended`: a JPEG file that lacks its end gets one."""
+def _open(path: str | os.PathLike) -> Iterator[tuple[BinaryIO, Image.Image]]:
+    """The file and its image, of which the header is read."""
     found = os.stat(path)
     if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):  # which opening it says better
         raise DataError(f"{path}: is no regular file (a pipe, a device or a socket); copy what it gives into a file.")
     if found.st_size == 0:
         raise DataError(f"{path}: the file is empty (0 bytes).")
     # Given a name, Pillow maps uncompressed files into memory and mixes up the sides of TIFF images stored turned.
-    with open(path, "rb") as file:
-        source = io.BytesIO(file.read() + jpeg.END) if ended else file
-        with Image.open(source, formats=_FORMATS) as picture:
-            width, height = picture.size
-            if width * height > MAX_PIXELS:
-                raise DataError(
-                    f"{path}: {width} x {height} pixels, expected at most {MAX_PIXELS} in all; cut or shrink it."
-                )
-            if width < 1 or height < 1:
-                raise DataError(f"{path}: {width} x {height} pixels, there is nothing to see.")
-            yield source, picture
+    with open(path, "rb") as file, Image.open(file, formats=_FORMATS) as picture:
+        width, height = picture.size
+        if width * height > MAX_PIXELS:
+            raise DataError(
+                f"{path}: {width} x {height} pixels, expected at most {MAX_PIXELS} in all; cut or shrink it."
+            )
+        if width < 1 or height < 1:
+            raise DataError(f"{path}: {width} x {height} pixels, there is nothing to see.")
+        yield file, picture
 
 
 @contextlib.contextmanager
-def _opened(
-    path: str | os.PathLike, allow_damaged: bool | None
-) -> Iterator[tuple[BinaryIO, Image.Image, tuple[str, ...]]]:
-    """A file whose image can be decoded by `load`, and notes of what is wrong with it.
-
-    With `allow_damaged` None no option allows damage.
-    """
+def _opened(path: str | os.PathLike) -> Iterator[tuple[BinaryIO, Image.Image, tuple[str, ...]]]:
+    """A file whose image can be decoded by `load`, and notes of what is wrong with it."""
     with _open(path) as (file, picture):
         if picture.format not in _JPEG_FORMATS:
             frames = getattr(picture, "n_frames", 1)
@@ -181,22 +173,17 @@ def _opened(
         if picture.format == "TIFF":
             _check_tiff(picture, path)
         wrong, notes = _damage(file, picture)
-        if wrong is None:
-            yield file, picture, notes
-            return
-        if not allow_damaged:
-            advice = "" if allow_damaged is None else ". --allow-damaged (data.allow_damaged in training) reads it"
+        if wrong is not None:
             raise DataError(
-                f"{path}: the file is damaged, and pixels behind the damage would be wrong ({wrong}); {AGAIN}{advice}."
+                f"{path}: the file is damaged, and pixels behind the damage would be wrong ({wrong}); copy it again, "
+                "or look at it in a viewer, and save it anew there."
             )
-        lossy = picture.format in _JPEG_FORMATS
-    with _open(path, ended=lossy) as (file, picture):
-        yield file, picture, (f"damaged ({wrong})",)
+        yield file, picture, notes
 
 
 def _decode_mask(path: str | os.PathLike) -> tuple[Image.Image, bool]:
     """The one image of a file, decoded and upright, and whether it came from a JPEG."""
-    with _errors_naming(path), _opened(path, allow_damaged=None) as (file, picture, _):
+    with _errors_naming(path), _opened(path) as (file, picture, _):
         lossy, (width, height) = picture.format in _JPEG_FORMATS, picture.size
         is_clear = "transparency" in picture.info and picture.mode != "P"
         if width * height > _MASK_PIXELS and (is_clear or picture.mode not in _MASK_MODES):

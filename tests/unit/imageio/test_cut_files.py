@@ -54,8 +54,6 @@ def assert_refused(path, content, told):
     for read in (images.read_image, images.read_mask):
         with pytest.raises(DataError, match=told):
             read(path)
-    with pytest.raises(DataError, match=r"truncated or damaged"):
-        images.read_picture(path, images.ReadOptions(allow_damaged=True))
 
 
 @pytest.mark.parametrize("interlaced", [False, True])
@@ -124,8 +122,7 @@ def test_a_strip_that_is_too_short(tmp_path):
 def test_fax_codes_that_may_lack_rows(tmp_path):
     path = tmp_path / "x.tif"
     path.write_bytes(tiff("group4"))
-    whole = images.read_picture(path)
-    assert whole.notes == ()
+    assert images.read_picture(path).notes == ()
     cut = with_tag(tiff("group4"), 279, lambda values: (*values[:3], values[3] // 2))
     for content, told in (
         (cut, "part 4 of its CCITT 4 coded pixels has no end"),
@@ -136,9 +133,6 @@ def test_fax_codes_that_may_lack_rows(tmp_path):
         for read in (images.read_image, images.read_mask):
             with pytest.raises(DataError, match=told):
                 read(path)
-        found = images.read_picture(path, images.ReadOptions(allow_damaged=True))
-        assert found.notes == (f"damaged ({told})",)
-        assert np.array_equal(found.pixels, whole.pixels) == (content is not cut)
 
 
 def test_a_bmp_file_that_ends_early(tmp_path):
