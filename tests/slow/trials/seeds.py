@@ -57,7 +57,7 @@ def picture_seeds() -> list[bytes]:
     whole = (*colours.values(), deep, real, rgb.convert("CMYK"), rgb.convert("YCbCr"), rgb.convert("LAB"))
     tiff = [encoded(picture, "TIFF") for picture in whole]
     tiff += [encoded(rgb, "TIFF", compression=name) for name in ("tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg")]
-    tiff += [encoded(colours["1"], "TIFF", compression="group4"), encoded(rgb, "TIFF", big_tiff=True, exif=exif)]
+    tiff += [encoded(colours["1"], "TIFF", compression="tiff_lzw"), encoded(rgb, "TIFF", big_tiff=True, exif=exif)]
     tiff += [encoded(deep, "TIFF", compression="tiff_lzw"), encoded(real, "TIFF", compression="tiff_adobe_deflate")]
     tiff += [encoded(rgb, "TIFF", save_all=True, append_images=[rgb])]
     numbers = np.dstack([pixels(), pixels(1)]).astype(np.uint16) * 17

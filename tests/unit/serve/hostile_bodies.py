@@ -32,8 +32,8 @@ def png_chunks(*chunks, size=(30, 40), depth=8, colour=2, interlaced=0):
     return SOME + chunk(b"IHDR", header) + b"".join(chunk(*one) for one in chunks) + chunk(b"IEND", b"")
 
 
-def rows(count=40):
-    return zlib.compress(bytes(count * 91))
+def rows():
+    return zlib.compress(bytes(40 * 91))
 
 
 def tiff(*entries, following=0):
@@ -186,7 +186,6 @@ BODIES = {
     # Images
     "a PNG with a page behind its mark": lambda at: SOME + SCRIPT.encode() * 20,
     "a PNG without pixels": lambda at: png_chunks(),
-    "a PNG with too few rows": lambda at: png_chunks((b"IDAT", rows(3))),
     "a PNG of wrong sums": lambda at: patched(saved("PNG"), saved("PNG")[29:33], b"\0\0\0\0"),
     "a PNG with a text bomb": lambda at: png_chunks(
         (b"zTXt", b"k\0\0" + zlib.compress(bytes(2**26))), (b"IDAT", rows())
