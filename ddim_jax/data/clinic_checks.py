@@ -61,3 +61,17 @@ def check_planes(root: Path, volumes: Iterable[Path]) -> None:
     for plane, files in of_plane.items():
         if plane != "axial":
             say_once(logging.info, f"{root}: the slices of {quantity(len(files), 'volume')} are {plane}")
+
+
+def tell_of_ranges(root: Path, images: Iterable[Path]) -> None:
+    """Logs that NIfTI images are shown by the range of their values, where DICOM files have a window of their own."""
+    nifti = READERS.get("nifti")
+    found = [image for image in images if reader_of(image) is nifti and file_facts(image).by_range]
+    if found:
+        told = quantity(len(found), "NIfTI image is", "NIfTI images are each")
+        say_once(
+            logging.warning,
+            f"{root}: {told} shown by the range of its values, such as {found[0]}. A NIfTI file has no window, and "
+            "ddim-jax sample shows DICOM files by theirs, in other grey levels: set data.window (centre and width) if "
+            "the network is to be applied to DICOM.",
+        )

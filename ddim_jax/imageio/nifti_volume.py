@@ -73,9 +73,10 @@ class NiftiStack(Stack):
                 )
             self._order, self._flips, plane = upright_axes(self.affine, dims, self._header.get_dim_info()[2])
             self.count, *shape = (dims[axis] for axis in self._order)
-            self.plane = plane if self.count > 1 else None
-            self.shape = (shape[0], shape[1])
+            self.shape, self.plane = (shape[0], shape[1]), plane if self.count > 1 else None
             self._check_size(dims)
+            kind, slope = self._header.get_data_dtype(), self._header.get_slope_inter()
+            self.by_range = not kind.names and (kind != np.uint8 or slope not in ((None, None), (1, 0)))
             self.remarks = qform_remarks(path, self._header, self.affine, dims)
             self.remarks += remarks_of(self._header, self.affine, self._order, self.plane)
 

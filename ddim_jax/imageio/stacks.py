@@ -42,6 +42,7 @@ class Stack:
         square millimetres are not added.
       voxel_mm3: cubic millimetres of a voxel where several slices are at even distances.
       plane: of several slices, the nearest of `PLANES`.
+      by_range: True where no file says black and white, so that without a window the range of the values does.
       patient, own_scale: those of `FileFacts`.
     """
 
@@ -54,6 +55,7 @@ class Stack:
     lies_in_space: bool | None = None
     voxel_mm3: float | None = None
     plane: str | None = None
+    by_range: bool = False
     patient: str = ""
     own_scale: Any = None
 
@@ -105,7 +107,7 @@ class FileFacts(NamedTuple):
       patient: by which the images of one stay together; "" where the file does not say.
       own_scale: of a slice of a DICOM series how it is shown by itself, a `ddim_jax.imageio.dicom_grouping.OwnScale`;
         None for any other file.
-      plane: that of `Stack`.
+      plane, by_range: those of `Stack`.
     """
 
     slices: int
@@ -113,6 +115,7 @@ class FileFacts(NamedTuple):
     patient: str = ""
     own_scale: Any = None
     plane: str | None = None
+    by_range: bool = False
 
 
 class _OnePicture(Stack):
@@ -167,7 +170,7 @@ def file_facts(path: str | os.PathLike) -> FileFacts:
 def _facts(path: str, state: tuple[int, int]) -> FileFacts:
     stack = open_stack([path])
     pixels = stack.shape[0] * stack.shape[1]
-    return FileFacts(stack.count, pixels, stack.patient, stack.own_scale, stack.plane)
+    return FileFacts(stack.count, pixels, stack.patient, stack.own_scale, stack.plane, stack.by_range)
 
 
 def read_slice(

@@ -11,7 +11,7 @@ from pathlib import Path
 from absl import logging
 
 from ddim_jax.data.annotators import NUMBERED, check_annotators, of_annotators
-from ddim_jax.data.clinic_checks import check_planes, check_ranges
+from ddim_jax.data.clinic_checks import check_planes, check_ranges, tell_of_ranges
 from ddim_jax.data.discovery import entries, match_pairs
 from ddim_jax.data.layouts import advice_on_files, advice_on_folder
 from ddim_jax.data.options import DataOptions
@@ -62,6 +62,7 @@ def load_folder(split: str, options: DataOptions) -> PairSource:
         raise
     if options.reading.window is None:
         check_ranges(root, (pair.image for pair in pairs if pair.slice is None))
+        tell_of_ranges(root, (pair.image for pair in pairs if not pair.slice))
     check_planes(root, (pair.image for pair in pairs if pair.slice == 0))
     groups = _groups(pairs, by_folder=options.groups == "folder")
 

@@ -77,6 +77,27 @@ def test_volumes_that_are_cut_in_different_planes_are_refused_with_their_numbers
         load_unlabelled(root / "images", {}, 8, most=2**20)
 
 
+@pytest.mark.parametrize(
+    ("kind", "slope", "window", "is_told"),
+    [
+        (np.int16, 1, None, True),
+        (np.float32, 1, None, True),
+        (np.uint8, 2, None, True),
+        (np.uint8, 1, None, False),
+        (np.int16, 1, (100.0, 200.0), False),
+    ],
+)
+def test_nifti_images_without_a_window_are_told_of(kind, slope, window, is_told, root, caplog):
+    for name in ("u", "v"):
+        for folder in ("images", "masks"):
+            image = nibabel.Nifti1Image(np.zeros((6, 5, 4), kind if folder == "images" else np.uint8), np.eye(4))
+            image.header.set_slope_inter(slope if folder == "images" else 1, 0)
+            nibabel.save(image, root / folder / f"{name}.nii.gz")
+    load_dataset("folder", "all", root=root, reading=ReadOptions(window=window))
+    told = "2 NIfTI images are each shown by the range of its values, such as"
+    assert (told in caplog.text and "set data.window" in caplog.text) == is_told
+
+
 def test_what_is_wrong_with_a_volume_is_said_once_and_not_for_each_slice(root):
     for name in "vw":
         volume(root / f"images/{name}.nii.gz", np.zeros((6, 5, 4), np.uint8))
