@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from ddim_jax.imageio.images import note_parts
 from ddim_jax.inference.agreement import SETTINGS
-from ddim_jax.inference.flagging import FLAGGED, remove_list, write_flagged
+from ddim_jax.inference.flagging import FLAGGED, keep_list, write_flagged
 from ddim_jax.inference.index import Index, has_doubt, removed
 from ddim_jax.inference.jobs import Job, name_jobs
 from ddim_jax.inference.ownership import refuse_strangers
@@ -80,8 +80,7 @@ def segment_files(
     With `flag_uncertain`, `flagged.csv` (see `write_flagged`) names at the end that share of all images the folder has
     results of, those of earlier runs with it: the most doubtful, for a person to look at. Images that could not be read
     have no doubt and are told by themselves; those that failed with some of their results written are ranked too. The
-    list is of one state of the folder: a run that segments an image removes an older one when it starts, or renames one
-    that somebody edited.
+    list is of one state of the folder: a run that segments an image renames an older one when it starts.
 
     Of each file, some hundred bytes are in memory: its path, and its line of an earlier run. The memory for pixels does
     not grow with their number (see `Stream`). Every image runs the same compiled program, or with `size` "native" the
@@ -127,7 +126,7 @@ def segment_files(
                 if job.name not in anew:
                     told.judge(job.source, index.record(job.name))
         if todo:
-            remove_list(work.output_dir, replaced=flag_uncertain is not None)
+            keep_list(work.output_dir / FLAGGED, "lacks the images segmented now")
         stream = Stream(segmenter, work, todo, Results(segmenter, work, index))
         _segment(stream, index, told, _bar(progress, len(todo)))
         _check_there(work, own, told, index)
