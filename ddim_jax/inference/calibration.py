@@ -19,7 +19,7 @@ from absl import logging
 import ddim_jax
 from ddim_jax.checkpoints.weights import Found
 from ddim_jax.config import saved_config
-from ddim_jax.inference.calibration_advice import conditions, differences, plugins_argument, what_to_do
+from ddim_jax.inference.calibration_advice import HOW_TO, conditions, differences
 from ddim_jax.inference.loading import fingerprint
 from ddim_jax.inference.unlikeness import IMAGES_NEEDED, Reference, too_few
 from ddim_jax.labels import Labels
@@ -146,10 +146,9 @@ def packable_calibration(found: Found, dtype: str) -> dict[str, Any] | None:
     if record is not None and dtype != "float32":
         logging.warning(
             "the calibration of %s is left out: it holds for weights not rounded to %s; calibrate the file: "
-            "ddim-jax evaluate --ckpt FILE %s--data-root DIR --calibrate --output OUT",
+            "ddim-jax evaluate --ckpt FILE --data-root DIR --split all --calibrate --output OUT",
             told,
             dtype,
-            plugins_argument(),
         )
         record = None
     return record
@@ -173,12 +172,11 @@ def load_calibration(segmenter: Any, options: SamplingOptions, *, warn: bool = T
         found, why_not = _fitting(record, holds_for, segmenter.labels)
         why_not = f"{told} is not used: {why_not}" if why_not else ""
     if why_not and told:
-        why_not += f". {what_to_do(segmenter, options)}"
+        why_not += f". {HOW_TO}"
     if why_not and told and warn:
         logging.warning("%s", why_not)
     if found is not None and found.doubt is None and warn:
-        advice = what_to_do(segmenter, options)
-        logging.warning("%s: an earlier version made it; doubt is as the network has it, not scaled. %s", told, advice)
+        logging.warning("%s: an earlier version made it; doubt is as the network has it, not scaled. %s", told, HOW_TO)
     return found, why_not
 
 
