@@ -43,21 +43,20 @@ class Calibrated(NamedTuple):
       about: where it comes from: "dataset", "split", "images" and "ids_sha256" of the images, "pixels_sha256" of their
         pixels (not in those of an earlier version), and "groups", the number of their groups, where there are fewer.
       doubt: the scale at which the doubt of the same images' masks is what they miss of Dice, on average
-        (`ddim_jax.metrics.fit_doubt`); None of a calibration that an earlier version made.
+        (`ddim_jax.metrics.fit_doubt`).
     """
 
     coverage: float
     quantiles: tuple[Quantiles, ...]
     temperature: float
     about: Mapping[str, Any]
-    doubt: DoubtScale | None = None
+    doubt: DoubtScale
 
     def digest(self) -> str:
         """SHA-256 of all that bounds and doubt depend on."""
-        parts = [self.coverage, self.quantiles]
-        if self.doubt is not None:  # factors of 1 change nothing, and a calibration of an earlier version has no others
-            parts.append(self.doubt if any(factor != 1 for factor in self.doubt.odds_of_empty) else self.doubt[:2])
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        # Factors of 1 change nothing, and packaged weights have no others.
+        doubt = self.doubt if any(factor != 1 for factor in self.doubt.odds_of_empty) else self.doubt[:2]
+        return hashlib.sha256(json.dumps([self.coverage, self.quantiles, doubt]).encode()).hexdigest()
 
     def in_words(self) -> str:
         """One line for people."""
@@ -102,7 +101,7 @@ def calibration_record(
         **found._asdict(),
         "quantiles": dict(zip(segmenter.labels.class_names, quantiles, strict=True)),
         "about": dict(found.about),
-        "doubt": None if found.doubt is None else found.doubt.as_record(segmenter.labels),
+        "doubt": found.doubt.as_record(segmenter.labels),
         "unlikeness": None if reference is None else reference.as_record(),
         "package_version": ddim_jax.__version__,
     }
@@ -175,8 +174,6 @@ def load_calibration(segmenter: Any, options: SamplingOptions, *, warn: bool = T
         why_not += f". {HOW_TO}"
     if why_not and told and warn:
         logging.warning("%s", why_not)
-    if found is not None and found.doubt is None and warn:
-        logging.warning("%s: an earlier version made it; doubt is as the network has it, not scaled. %s", told, HOW_TO)
     return found, why_not
 
 
@@ -259,7 +256,7 @@ def _parsed(record: Mapping[str, Any], labels: Labels) -> Calibrated:
         about["pixels_sha256"] = str(record["about"]["pixels_sha256"])
     if "groups" in record["about"]:
         about["groups"] = int(_number(record["about"]["groups"]))
-    doubt = None if record.get("doubt") is None else DoubtScale.from_record(record["doubt"], labels)
+    doubt = DoubtScale.from_record(record["doubt"], labels)
     temperature = _number(record["temperature"])
     if temperature <= 0:
         raise ValueError("no temperature")

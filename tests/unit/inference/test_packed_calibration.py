@@ -22,11 +22,11 @@ from ddim_jax.inference.calibration import (
 )
 from ddim_jax.inference.calibration_advice import calibrated_options
 from ddim_jax.inference.packing import pack
-from ddim_jax.metrics import Quantiles
+from ddim_jax.metrics import DoubtScale, Quantiles
 from ddim_jax.runtime.errors import CheckpointError, InputError
 
 ABOUT = {"dataset": "lungs", "split": "val", "images": 40, "ids_sha256": "0" * 64}
-CALIBRATED = Calibrated(0.9, (Quantiles(area=2.0, dice=5.0),), 1.5, ABOUT)
+CALIBRATED = Calibrated(0.9, (Quantiles(area=2.0, dice=5.0),), 1.5, ABOUT, DoubtScale(1.0, (0.0,), (1.0,)))
 
 
 @pytest.fixture(scope="module")
