@@ -182,6 +182,8 @@ def saved_config(file: Path, metadata: Mapping[str, Any]) -> dict[str, Any]:
             f"{file}: its config has no plugins, so it is of a run of ddim_jax 0.1.0; use that version, or train again"
         )
     config = with_added(config, SCHEMA)
+    if isinstance(config.get("data"), Mapping):  # packaged weights have a field that is no more
+        config["data"] = {name: value for name, value in config["data"].items() if name != "allow_damaged"}
     try:
         SCHEMA["plugins"].check("plugins", config["plugins"])
         import_plugins(config["plugins"])

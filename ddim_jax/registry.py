@@ -255,14 +255,6 @@ register = _Register(
 """Decorators, one for each kind: `@register.metric("dice")`."""
 
 
-_plugins: dict[str, None] = {}
-
-
-def imported_plugins() -> tuple[str, ...]:
-    """The names of the modules that `import_plugins` has imported, in that order."""
-    return tuple(_plugins)
-
-
 def import_plugins(modules: tuple[str, ...]) -> None:
     """Imports the modules that `--plugins`, or a config in its field `plugins`, names, so that they register what they
     have.
@@ -287,7 +279,6 @@ def import_plugins(modules: tuple[str, ...]) -> None:
                     f"plugins names {name!r}, which cannot be imported; install it, or put its folder into PYTHONPATH"
                 ) from error
             raise ConfigError(f"plugins names {name!r}, which fails at {place_of(error)}") from error
-        _plugins[name] = None
 
 
 def place_of(error: Exception) -> str:

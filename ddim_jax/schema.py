@@ -99,13 +99,6 @@ SCHEMA: dict[str, Any] = {
             high=2**14,
         ),
         "invert": Field(bool, False, "files store images inverted, white as the smallest value: turn them round"),
-        "allow_damaged": Field(
-            bool,
-            False,
-            "read JPEG data with a hole or no end, and CCITT (fax) compression of which missing rows cannot be "
-            "detected, as far as they go, and name the files; false: refuse",
-            added=True,
-        ),
         "augmentation": Field(
             str,
             "paper",

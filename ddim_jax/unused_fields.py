@@ -36,7 +36,7 @@ def unused_fields(config: Mapping[str, Any]) -> dict[str, str]:
     load, named = DATASETS.get(data["name"]), f"data.name is {data['name']}, which "
     generated = getattr(load, "generated", False) and f"{named}has no files"
     found = {
-        **dict.fromkeys(("data.window", "data.invert", "data.allow_damaged", "data.groups"), generated),
+        **dict.fromkeys(("data.window", "data.invert", "data.groups"), generated),
         **{name: f"{named}{reason}" for name, reason in getattr(load, "unused", {}).items()},
         "data.fold": not data["folds"] and "data.folds is not set",
         "diffusion.beta_start": cosine,

@@ -72,7 +72,6 @@ def tiny_config(*, resident_bytes=2**30, counts=None, seed=3, unlabelled="", **t
             "crop": 0,
             "segments": [],
             "invert": False,
-            "allow_damaged": False,
             "augmentation": "paper",
             "transforms": [],
             "rotation_degrees": 15.0,

@@ -65,7 +65,6 @@ _OF_DATA = {
     "fold": _as_in_config("fold", type=int, default=0, metavar="K"),
     "multilabel": _as_in_config("multilabel", action="store_true"),
     "invert": _as_in_config("invert", action="store_true"),
-    "allow_damaged": _as_in_config("allow_damaged", action="store_true"),
 }
 """The options of --data by their names in the section `data` of a config, as argparse takes them."""
 

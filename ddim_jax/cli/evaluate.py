@@ -68,12 +68,6 @@ def parse_arguments(about: str | None) -> argparse.Namespace:
     add_sampling_arguments(parser, leave_out=NOT_TAKEN)
     add_batch_size_argument(parser)
     parser.add_argument(
-        "--allow-damaged",
-        action="store_true",
-        help="score images whose JPEG data have a hole or no end, or of CCITT (fax) compression of which missing rows "
-        "cannot be detected, and name them, instead of refusing them",
-    )
-    parser.add_argument(
         "--annotators",
         type=words,
         metavar="NAMES",
@@ -97,7 +91,6 @@ def run(arguments: argparse.Namespace) -> None:
             data_root=arguments.data_root,
             step=arguments.checkpoint_step,
             require_sha256=arguments.require_sha256,
-            allow_damaged=arguments.allow_damaged,
             annotators=arguments.annotators,
             progress=True,
             **options_given(arguments, EvaluationOptions, SamplingOptions),

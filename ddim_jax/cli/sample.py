@@ -66,12 +66,6 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
         metavar="KINDS",
         help=f"some of {','.join(WRITERS)} (default: mask)",
     )
-    add(
-        "--allow-damaged",
-        action="store_true",
-        help="segment files whose JPEG data have a hole or no end, or of CCITT (fax) compression of which missing rows "
-        "cannot be detected, with a note in index.jsonl, instead of failing them",
-    )
     add("--process-id", type=int, metavar="I", help="which of several processes this is, from 0")
     add(
         "--process-count",

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ddim_jax.data.datasets.folder import check_ranges
+from ddim_jax.data.clinic_checks import check_planes, check_ranges
 from ddim_jax.data.discovery import images_and_masks, listed, name_problem
 from ddim_jax.data.facts import PixelBudget, image_digest
 from ddim_jax.data.groups import Key, patient_keys
@@ -63,7 +63,7 @@ def load_unlabelled(
 
     Raises:
       DataError: `folder` has no image, or none that can be read and is not labelled; it holds masks too; a name is
-        not UTF-8; or there are more bytes than `most`.
+        not UTF-8; volumes are cut in different planes; or there are more bytes than `most`.
     """
     pictures = _Pictures(folder, reading)
     size = len(pictures) * image_size * image_size * 3
@@ -170,6 +170,7 @@ class _Pictures:
             slices = [None] if count == 1 else list(range(count))
             self._places += [(file, number) for number in slices]
             names += [name if number is None else f"{name}#{number + 1:03d}" for number in slices]
+        check_planes(folder, (file for file, number in self._places if number == 0))
         self.ids, self._reading = tuple(names), reading
 
     def __len__(self) -> int:

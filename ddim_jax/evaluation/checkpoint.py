@@ -39,7 +39,6 @@ def evaluate_checkpoint(
     data_root: str | os.PathLike | None = None,
     step: str | int = "best",
     require_sha256: str | None = None,
-    allow_damaged: bool = False,
     annotators: Sequence[str] | None = None,
     **given: Any,
 ) -> tuple[dict[str, Any], Path]:
@@ -58,7 +57,6 @@ def evaluate_checkpoint(
         they are the same to the pixel, and the caller's to keep out of the split. Nothing is written there.
       step: "best", "latest" or a step.
       require_sha256: as for `Segmenter.load`.
-      allow_damaged: score images with damaged JPEG data, which are named; as the training did, if it did.
       annotators: of `data_root`, as `data.annotators` of a config; () for one truth. None for those of the training.
       options, **given: passed on to `ddim_jax.evaluation.evaluate`; also `window` and `invert`, with which the images
         are then read, in the place of those of the training.
@@ -84,8 +82,6 @@ def evaluate_checkpoint(
         if data_root is None:
             raise InputError("annotators are those of a folder of images; expected --data-root as well")
         data = {**data, "annotators": list(annotators)}
-    if allow_damaged:
-        data = {**data, "allow_damaged": True}
     read = {name: given.pop(name, None) for name in ("window", "invert")}
     if read := {name: value for name, value in read.items() if value is not None}:
         options = segmenter.options(options, **read)
@@ -257,7 +253,7 @@ def _same_as_training(segmenter: Segmenter, about: Mapping[str, Any]) -> str:
     names, root = segmenter.training_data.get("train_ids_sha256"), about["root"]
     if names is None:
         return ""
-    reading = ReadOptions.of(segmenter.config["data"])._replace(allow_damaged=True)
+    reading = ReadOptions.of(segmenter.config["data"])
     try:
         train = load_dataset(split="train", **{**about, "reading": reading})
     except DataError:  # too few pairs for a split

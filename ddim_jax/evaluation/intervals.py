@@ -101,7 +101,7 @@ def summarise_bounds(
     if calibration is not None:
         found["calibration"] = dict(calibration.about) | {
             "temperature": calibration.temperature,
-            "doubt": None if calibration.doubt is None else calibration.doubt.as_record(labels),
+            "doubt": calibration.doubt.as_record(labels),
         }
         found["same_pictures"] = _are_of(calibration, results, source)
         scaled = calibration_at(_logits(results), calibration.temperature)

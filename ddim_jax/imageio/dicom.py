@@ -1,11 +1,11 @@
 """DICOM files: their headers, and what they have in common."""
 
 import os
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from ddim_jax.imageio.archives import open_binary
 from ddim_jax.imageio.clinic import errors_naming, library
-from ddim_jax.imageio.dicom_bounds import DEFLATED, Bounded, Deflated, inflated_in_memory
+from ddim_jax.imageio.dicom_bounds import Bounded
 from ddim_jax.imageio.images import AGAIN, MAX_PIXELS
 from ddim_jax.imageio.signatures import told_of
 from ddim_jax.runtime.errors import DataError
@@ -51,18 +51,12 @@ def read_header(path: str | os.PathLike) -> "Dataset":
                 "dcmtk gives to old files."
             )
         file.seek(0)
-        plain = file
-        try:
-            header = pydicom.dcmread(Bounded(file, path), stop_before_pixels=True, defer_size=LONG_VALUE)
-        except Deflated:
-            plain = inflated_in_memory(file, path)
-            header = pydicom.dcmread(Bounded(plain, path), stop_before_pixels=True, defer_size=LONG_VALUE)
-            header.file_meta.TransferSyntaxUID = pydicom.uid.UID(DEFLATED.decode())
+        header = pydicom.dcmread(Bounded(file, path), stop_before_pixels=True, defer_size=LONG_VALUE)
         if "TransferSyntaxUID" not in header.file_meta:
             raise DataError(f"{path}: does not say how it is encoded (TransferSyntaxUID); {AGAIN}.")
         if header.file_meta.TransferSyntaxUID.name == str(header.file_meta.TransferSyntaxUID):  # which has no name
             raise DataError(f"{path}: its encoding (TransferSyntaxUID) is not known; save it without compression.")
-        start = plain.read(12)
+        start = file.read(12)
         # By the element itself: what the file says of its encoding may be wrong. A length is even, "O" and "U" are odd.
         is_implicit = start[4:6] not in _PIXEL_TYPES if start else header.file_meta.TransferSyntaxUID.is_implicit_VR
         header.set_original_encoding(is_implicit, header.file_meta.TransferSyntaxUID.is_little_endian)
@@ -70,7 +64,7 @@ def read_header(path: str | os.PathLike) -> "Dataset":
             header.PhotometricInterpretation = colours.upper()
         if not start and no_picture(header) is None:
             raise DataError(
-                f"{path}: has no pixels (PixelData) in its {plain.tell()} bytes; it is truncated, or was saved without "
+                f"{path}: has no pixels (PixelData) in its {file.tell()} bytes; it is truncated, or was saved without "
                 f"them. {AGAIN.capitalize()}."
             )
         _check_length(path, header, start)
@@ -228,13 +222,3 @@ def lowest_bit(header: "Dataset") -> int:
     """The place of the lowest of the stored bits: 0, but for values that lie higher, which HighBit says."""
     stored = int(header.BitsStored)
     return max(0, int(header.get("HighBit") or 0) + 1 - stored)
-
-
-def inflated(file: BinaryIO, path: str | os.PathLike) -> BinaryIO:
-    """A file as one that is not deflated, in memory where it is; errors as `read_header`."""
-    try:
-        library("pydicom").dcmread(Bounded(file, path), stop_before_pixels=True, specific_tags=[])
-    except Deflated:
-        return inflated_in_memory(file, path)
-    file.seek(0)
-    return file

@@ -1,8 +1,6 @@
 """Headers of DICOM files that are read within bounds, however much a damaged or hostile file says that it has."""
 
-import io
 import os
-import zlib
 from typing import BinaryIO
 
 from ddim_jax.imageio.images import AGAIN
@@ -10,12 +8,6 @@ from ddim_jax.runtime.errors import DataError
 
 _HEADER_BYTES = 2**24  # the headers of enhanced files of some thousand frames have a few MiB
 _HEADER_STEPS = 2**19  # two or three an attribute; those headers have some hundred thousand
-DEFLATED = b"1.2.840.10008.1.2.1.99"
-_PLAIN = b"1.2.840.10008.1.2.1".ljust(len(DEFLATED), b"\0")
-
-
-class Deflated(Exception):
-    """A file stands where its deflated part begins."""
 
 
 class Bounded:
@@ -30,7 +22,7 @@ class Bounded:
 
     def read(self, size: int = -1) -> bytes:
         if size < 0:  # the library reads to the end only to inflate what it has read, however large that becomes
-            raise Deflated
+            raise DataError(f"{self._path}: is deflated (Deflated Explicit VR); save it without compression.")
         self._steps -= 1
         data = self._file.read(min(size, self._left + 1))
         self._left -= len(data)
@@ -46,23 +38,3 @@ class Bounded:
 
     def close(self) -> None:
         self._file.close()
-
-
-def inflated_in_memory(file: BinaryIO, path: str | os.PathLike) -> BinaryIO:
-    """A deflated file, which stands behind the group that says so, as one that is not.
-
-    Raises:
-      DataError: it would fill the memory.
-    """
-    head, inflate, parts, left = file.tell(), zlib.decompressobj(-zlib.MAX_WBITS), [], _HEADER_BYTES
-    while left > 0 and not inflate.eof and (data := inflate.unconsumed_tail or file.read(2**16)):
-        parts.append(inflate.decompress(data, left))
-        left -= len(parts[-1])
-    if left <= 0:
-        raise DataError(
-            f"{path}: has more than {_HEADER_BYTES} bytes when it is inflated; save it without compression."
-        )
-    if not inflate.eof:
-        raise DataError(f"{path}: is truncated, its deflated part has no end; {AGAIN}.")
-    file.seek(0)
-    return io.BytesIO(file.read(head).replace(DEFLATED, _PLAIN) + b"".join(parts))

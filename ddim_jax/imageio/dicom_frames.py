@@ -8,8 +8,7 @@ import numpy as np
 from ddim_jax.imageio import jpeg
 from ddim_jax.imageio.archives import open_binary
 from ddim_jax.imageio.clinic import errors_naming, library
-from ddim_jax.imageio.dicom import LONG_VALUE, frames, inflated, lowest_bit, plain_bits
-from ddim_jax.imageio.dicom_bounds import DEFLATED
+from ddim_jax.imageio.dicom import LONG_VALUE, frames, lowest_bit, plain_bits
 from ddim_jax.imageio.images import AGAIN
 from ddim_jax.runtime.errors import DataError
 
@@ -40,17 +39,16 @@ def read_frame(path: str | os.PathLike, header: "Dataset", index: int) -> np.nda
         bits, unused = int(header.BitsStored), lowest_bit(header)
         if coded is not None and coded <= bits:  # the stored bits alone were coded, wherever they lay before
             unused = 0
-        plain = inflated(file, path) if str(syntax) == DEFLATED.decode() else file
         colours = str(header.PhotometricInterpretation)  # in the file perhaps lower-case
         try:
             # What is encoded as the file does not say, the library sees only where it reads all.
             is_odd = header.original_encoding[0] != syntax.is_implicit_VR
-            source = library("pydicom").dcmread(plain) if is_odd else plain
+            source = library("pydicom").dcmread(file) if is_odd else file
             stored = pixels.pixel_array(
                 source, index=index, correct_unused_bits=not unused, photometric_interpretation=colours
             )
         except Exception as error:
-            if not syntax.is_encapsulated and (cut := _cut(path, plain, header)) is not None:
+            if not syntax.is_encapsulated and (cut := _cut(path, file, header)) is not None:
                 raise DataError(f"{path}: {cut}; {AGAIN}.") from None
             # Of a damaged frame too; but then the libraries are there.
             needed = _PLUGINS.get(str(syntax)) if isinstance(error, RuntimeError) else None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ddim_jax.imageio.edges import edges_of, opposite
-from ddim_jax.imageio.stacks import remarks_on_sides
+from ddim_jax.imageio.stacks import PLANES, remarks_on_sides
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -31,6 +31,12 @@ def position(header: "Dataset", frame: int = 0) -> np.ndarray | None:
 def orientation(header: "Dataset", frame: int = 0) -> np.ndarray | None:
     """The directions of a frame's rows and columns, [6], or None where the file does not say."""
     return _numbers(header, frame, "PlaneOrientationSequence", "ImageOrientationPatient", 6)
+
+
+def plane(header: "Dataset") -> str | None:
+    """The plane that the first frame is nearest to, one of `PLANES`, or None where the file does not say."""
+    found = orientation(header)
+    return None if found is None else PLANES[int(np.abs(np.cross(found[:3], found[3:])).argmax())]
 
 
 def same_directions(one: Sequence[float] | None, other: Sequence[float] | None) -> bool:

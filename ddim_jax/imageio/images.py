@@ -57,21 +57,17 @@ class ReadOptions(NamedTuple):
         CT) or the stored values of a file with 16 bits a channel; what lies below is black, above white. None: the
         file's own window, or a robust range of its values. Files of 8 bits have no window.
       invert: images are stored inverted, white as the smallest value: reading inverts them.
-      allow_damaged: read JPEG data with a hole or a missing end, and CCITT (fax) compression of which missing rows
-        cannot be detected, as far as that goes, with a note; else an error.
     """
 
     window: tuple[float, float] | None = None
     invert: bool = False
-    allow_damaged: bool = False
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> "ReadOptions":
         """The options in the section `data` of a config."""
         window = data.get("window")
         pair = None if window is None else (float(window[0]), float(window[1]))
-        invert, allow_damaged = (bool(data.get(name, False)) for name in ("invert", "allow_damaged"))
-        return cls(pair, invert, allow_damaged)
+        return cls(pair, bool(data.get("invert", False)))
 
 
 class Reader(Protocol):
@@ -140,8 +136,9 @@ def _read(path: str | os.PathLike, options: ReadOptions) -> Picture:
 def even_note(window: tuple[float, float] | None) -> str:
     """The note on an image in which there is nothing to see (`is_even`), by the `window` that it is shown with."""
     if window is None:
-        return "even (there is one value in all pixels)"
-    return f"even (the window {window[0]:g},{window[1]:g} shows every pixel alike; leave it out or widen it)"
+        return "even (there is one value in all pixels, so the result is empty)"
+    shown = f"the window {window[0]:g},{window[1]:g} shows every pixel alike, so the result is empty"
+    return f"even ({shown}; leave it out or widen it)"
 
 
 def notes_if_even(

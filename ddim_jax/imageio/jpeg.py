@@ -10,7 +10,7 @@ import simplejpeg
 
 _DAMAGE = ("Corrupt JPEG data", "Premature end of JPEG", "Inconsistent progression", "Invalid SOS")
 _MOST_SCANS = 500
-END = b"\xff\xd9"
+_END = b"\xff\xd9"
 _DCT = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)  # sequential, extended, progressive; the last two with arithmetic coding
 
 
@@ -64,4 +64,4 @@ def damage(data: bytes) -> str | None:
 
 def whole_stream(tables: bytes, part: bytes) -> bytes:
     """A JPEG stream of its own from a strip or tile of a TIFF file and the tables that its parts share (may be b"")."""
-    return tables.removesuffix(END) + part.removeprefix(b"\xff\xd8") if tables else part
+    return tables.removesuffix(_END) + part.removeprefix(b"\xff\xd8") if tables else part

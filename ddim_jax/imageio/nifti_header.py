@@ -15,7 +15,7 @@ from ddim_jax.imageio.archives import open_binary
 from ddim_jax.imageio.clinic import library
 from ddim_jax.imageio.images import AGAIN
 from ddim_jax.imageio.signatures import suffix_of_content, told_of
-from ddim_jax.imageio.stacks import ABOUT_EQUAL, remarks_on_sides
+from ddim_jax.imageio.stacks import ABOUT_EQUAL, PLANES, remarks_on_sides
 from ddim_jax.runtime.errors import DataError
 
 _HEADER_BYTES = 2**20
@@ -67,9 +67,13 @@ def read_header(path: Path) -> Any:
 
 
 def upright_axes(
-    affine: np.ndarray, dims: tuple[int, int, int]
-) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
-    """The axes of the file that become slices, rows and columns, and which of them run the other way."""
+    affine: np.ndarray, dims: tuple[int, int, int], slice_axis: int | None = None
+) -> tuple[tuple[int, int, int], tuple[bool, bool, bool], str]:
+    """The axes of the file that become slices, rows and columns, which of them run the other way, and the plane.
+
+    Slices lie across an axis of one voxel; else across the axis whose spacing is the odd one out (`_odd_one`), or,
+    where none is, across `slice_axis` of the header's dim_info; else they are axial.
+    """
     orientations = library("nibabel.orientations").io_orientation(affine)
     if np.isnan(orientations).any():
         raise ValueError("an axis has no direction")
@@ -78,16 +82,27 @@ def upright_axes(
     }  # 0 left-right, 1 front-back, 2 height
     signs = orientations[:, 1]  # +1 towards right, front, head
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    thin = [axis for axis in range(3) if dims[axis] == 1]
-    widest = thin or [axis for axis in range(3) if spacing[axis] * ABOUT_EQUAL >= spacing.max()]
-    slices = max(widest, key=lambda axis: int(orientations[axis, 0]))  # the height first
+    if thin := [axis for axis in range(3) if dims[axis] == 1]:
+        slices = max(thin, key=lambda axis: int(orientations[axis, 0]))  # the height first
+    else:
+        slices = next(axis for axis in (_odd_one(spacing), slice_axis, of_world[2]) if axis is not None)
     rows = next(of_world[world] for world in (2, 1) if of_world[world] != slices)
     (columns,) = {0, 1, 2} - {slices, rows}
     flips = []
     for axis in (slices, rows, columns):
         upwards = axis == slices and int(orientations[axis, 0]) == 2
         flips.append(bool(signs[axis] < 0) if upwards else bool(signs[axis] > 0))
-    return (slices, rows, columns), (flips[0], flips[1], flips[2])
+    return (slices, rows, columns), (flips[0], flips[1], flips[2]), PLANES[int(orientations[slices, 0])]
+
+
+def _odd_one(spacing: np.ndarray) -> int | None:
+    """The axis of the largest spacing, if it is farther from the middle one than that is from the smallest; that of
+    the smallest, if the others are alike; else None."""
+    smallest, middle, largest = (int(axis) for axis in np.argsort(spacing))
+    below, above = spacing[middle] / spacing[smallest], spacing[largest] / spacing[middle]
+    if above > below * ABOUT_EQUAL:
+        return largest
+    return smallest if below > ABOUT_EQUAL >= above else None
 
 
 def is_oriented(header: Any) -> bool:
@@ -131,12 +146,16 @@ def qform_remarks(path: Path, header: Any, affine: np.ndarray, dims: tuple[int, 
     return [f"sform and qform differ (by up to {apart:.3g} at a corner; the sform is used)"]
 
 
-def remarks_of(header: Any, affine: np.ndarray, axes: tuple[int, int, int]) -> list[str]:
-    """Remarks on a file, as `ddim_jax.imageio.stacks.Stack` has them; `axes` as `upright_axes` gives them."""
+def remarks_of(header: Any, affine: np.ndarray, axes: tuple[int, int, int], plane: str | None) -> list[str]:
+    """Remarks on a file, as `ddim_jax.imageio.stacks.Stack` has them; with the results of `upright_axes`."""
     remarks = []
     if not is_oriented(header):
         remarks.append("no orientation (sform and qform codes are 0; left and right are assumed)")
-    remarks += remarks_on_sides(*np.linalg.norm(affine[:3], axis=0)[list(axes[1:])])
+    spacing = np.linalg.norm(affine[:3], axis=0)[:3]
+    if plane not in (None, "axial"):
+        sides = " x ".join(f"{side:.3g}" for side in spacing)
+        remarks.append(f"slices are {plane} (across axis {axes[0] + 1}; spacings {sides})")
+    remarks += remarks_on_sides(*spacing[list(axes[1:])])
     if millimetres(header) is None:
         how = "if they are mm: img.header.set_xyzt_units('mm') in nibabel, and save it"
         remarks.append(f"no areas in mm2 (xyzt_units says no unit of lengths; {how})")

@@ -71,12 +71,14 @@ class NiftiStack(Stack):
                     f"{path}: its affine (sform, or else qform) has NaN, infinite or zero steps, so that nothing says "
                     "where its voxels lie; save it with another."
                 )
-            self._order, self._flips = upright_axes(self.affine, dims)
+            self._order, self._flips, plane = upright_axes(self.affine, dims, self._header.get_dim_info()[2])
             self.count, *shape = (dims[axis] for axis in self._order)
-            self.shape = (shape[0], shape[1])
+            self.shape, self.plane = (shape[0], shape[1]), plane if self.count > 1 else None
             self._check_size(dims)
+            kind, slope = self._header.get_data_dtype(), self._header.get_slope_inter()
+            self.by_range = not kind.names and (kind != np.uint8 or slope not in ((None, None), (1, 0)))
             self.remarks = qform_remarks(path, self._header, self.affine, dims)
-            self.remarks += remarks_of(self._header, self.affine, self._order)
+            self.remarks += remarks_of(self._header, self.affine, self._order, self.plane)
 
     def read(self, index: int) -> np.ndarray:
         """Slice `index`, uint8 [H, W, 3]; errors as `NiftiReader.read_image`."""

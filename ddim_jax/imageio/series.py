@@ -17,6 +17,7 @@ from ddim_jax.imageio.dicom_geometry import (
     lengths,
     orientation,
     pixel_spacing,
+    plane,
     position,
     same_directions,
     same_spacing,
@@ -84,6 +85,7 @@ class DicomStack(Stack):
         if self.count > 1:
             self._share_window()
         with errors_naming(files[0]):
+            self.plane = plane(headers[0]) if self.count > 1 else None
             is_told = any(remark.startswith("slices missing") for remark in self.remarks)
             if self.lies_in_space and not is_told and (uneven := _uneven_places(self)):
                 self.remarks.append(f"slices not in even places ({uneven}; no volume)")

@@ -19,6 +19,8 @@ MAX_VOXELS = 2**28
 
 FILES_KEPT = 2**16
 """Files whose facts are kept: a data set is looked through several times, for each of its splits."""
+PLANES = ("sagittal", "coronal", "axial")
+"""Those of slices across left-right, front-back and height."""
 ABOUT_EQUAL = 1.01
 """Sides of pixels that differ by less are the same."""
 
@@ -39,6 +41,8 @@ class Stack:
       lies_in_space: True where each slice has a place of its own; False where they are frames in time, whose areas in
         square millimetres are not added.
       voxel_mm3: cubic millimetres of a voxel where several slices are at even distances.
+      plane: of several slices, the nearest of `PLANES`.
+      by_range: True where no file says black and white, so that without a window the range of the values does.
       patient, own_scale: those of `FileFacts`.
     """
 
@@ -50,6 +54,8 @@ class Stack:
     area_at: str | None = None
     lies_in_space: bool | None = None
     voxel_mm3: float | None = None
+    plane: str | None = None
+    by_range: bool = False
     patient: str = ""
     own_scale: Any = None
 
@@ -101,12 +107,15 @@ class FileFacts(NamedTuple):
       patient: by which the images of one stay together; "" where the file does not say.
       own_scale: of a slice of a DICOM series how it is shown by itself, a `ddim_jax.imageio.dicom_grouping.OwnScale`;
         None for any other file.
+      plane, by_range: those of `Stack`.
     """
 
     slices: int
     pixels: int
     patient: str = ""
     own_scale: Any = None
+    plane: str | None = None
+    by_range: bool = False
 
 
 class _OnePicture(Stack):
@@ -161,7 +170,7 @@ def file_facts(path: str | os.PathLike) -> FileFacts:
 def _facts(path: str, state: tuple[int, int]) -> FileFacts:
     stack = open_stack([path])
     pixels = stack.shape[0] * stack.shape[1]
-    return FileFacts(stack.count, pixels, stack.patient, stack.own_scale)
+    return FileFacts(stack.count, pixels, stack.patient, stack.own_scale, stack.plane, stack.by_range)
 
 
 def read_slice(

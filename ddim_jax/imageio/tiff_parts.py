@@ -1,7 +1,5 @@
 """Strips and tiles that a TIFF file lacks: decoders fill them with what lies elsewhere in the file, or with nothing."""
 
-from typing import BinaryIO
-
 from PIL import Image
 
 from ddim_jax.imageio.images import AGAIN
@@ -12,8 +10,6 @@ PARTS = ((273, 279), (324, 325))
 _BITS, _COMPRESSION, _PHOTOMETRIC, _ROWS, _PLANAR, _TILE_SIDES = 258, 259, 262, 278, 284, (322, 323)
 _HEADER_BYTES = 8
 _PLAIN, _YCBCR = 1, 6
-_FAX = {2: "CCITT 2", 3: "CCITT 3", 4: "CCITT 4"}
-_BLOCK_END = 0x001001  # two ends of a line, as every CCITT 4 stream ends
 
 
 def places(picture: Image.Image) -> list[tuple[int, int]]:
@@ -49,22 +45,3 @@ def check_parts(picture: Image.Image, name: str) -> None:
                 f"{name}: is truncated or damaged, part {index + 1} of its pixels has {size} bytes at {at}, expected "
                 f"{needed} or more behind the header; {AGAIN}."
             )
-
-
-def fax_damage(file: BinaryIO, picture: Image.Image) -> str | None:
-    """The sign that rows of a fax-coded image may be missing, which its decoder makes white; None without."""
-    kind = picture.tag_v2.get(_COMPRESSION)
-    if kind not in _FAX:
-        return None
-    if kind != 4:
-        return f"nothing in {_FAX[kind]} coding says if rows are missing"
-    for index, (at, size) in enumerate(places(picture)):
-        file.seek(at + max(0, size - 64))
-        last = file.read(min(size, 64))
-        if picture.tag_v2.get(266, 1) == 2:  # the lowest bit first
-            last = bytes(int(f"{byte:08b}"[::-1], 2) for byte in last)
-        bits = int.from_bytes(last, "big")
-        bits >>= max(0, (bits & -bits).bit_length() - 1)
-        if bits & 0xFFFFFF != _BLOCK_END:
-            return f"part {index + 1} of its {_FAX[kind]} coded pixels has no end"
-    return None

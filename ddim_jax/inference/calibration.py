@@ -19,7 +19,7 @@ from absl import logging
 import ddim_jax
 from ddim_jax.checkpoints.weights import Found
 from ddim_jax.config import saved_config
-from ddim_jax.inference.calibration_advice import conditions, differences, plugins_argument, what_to_do
+from ddim_jax.inference.calibration_advice import HOW_TO, conditions, differences
 from ddim_jax.inference.loading import fingerprint
 from ddim_jax.inference.unlikeness import IMAGES_NEEDED, Reference, too_few
 from ddim_jax.labels import Labels
@@ -43,21 +43,20 @@ class Calibrated(NamedTuple):
       about: where it comes from: "dataset", "split", "images" and "ids_sha256" of the images, "pixels_sha256" of their
         pixels (not in those of an earlier version), and "groups", the number of their groups, where there are fewer.
       doubt: the scale at which the doubt of the same images' masks is what they miss of Dice, on average
-        (`ddim_jax.metrics.fit_doubt`); None of a calibration that an earlier version made.
+        (`ddim_jax.metrics.fit_doubt`).
     """
 
     coverage: float
     quantiles: tuple[Quantiles, ...]
     temperature: float
     about: Mapping[str, Any]
-    doubt: DoubtScale | None = None
+    doubt: DoubtScale
 
     def digest(self) -> str:
         """SHA-256 of all that bounds and doubt depend on."""
-        parts = [self.coverage, self.quantiles]
-        if self.doubt is not None:  # factors of 1 change nothing, and a calibration of an earlier version has no others
-            parts.append(self.doubt if any(factor != 1 for factor in self.doubt.odds_of_empty) else self.doubt[:2])
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        # Factors of 1 change nothing, and packaged weights have no others.
+        doubt = self.doubt if any(factor != 1 for factor in self.doubt.odds_of_empty) else self.doubt[:2]
+        return hashlib.sha256(json.dumps([self.coverage, self.quantiles, doubt]).encode()).hexdigest()
 
     def in_words(self) -> str:
         """One line for people."""
@@ -102,7 +101,7 @@ def calibration_record(
         **found._asdict(),
         "quantiles": dict(zip(segmenter.labels.class_names, quantiles, strict=True)),
         "about": dict(found.about),
-        "doubt": None if found.doubt is None else found.doubt.as_record(segmenter.labels),
+        "doubt": found.doubt.as_record(segmenter.labels),
         "unlikeness": None if reference is None else reference.as_record(),
         "package_version": ddim_jax.__version__,
     }
@@ -146,10 +145,9 @@ def packable_calibration(found: Found, dtype: str) -> dict[str, Any] | None:
     if record is not None and dtype != "float32":
         logging.warning(
             "the calibration of %s is left out: it holds for weights not rounded to %s; calibrate the file: "
-            "ddim-jax evaluate --ckpt FILE %s--data-root DIR --calibrate --output OUT",
+            "ddim-jax evaluate --ckpt FILE --data-root DIR --split all --calibrate --output OUT",
             told,
             dtype,
-            plugins_argument(),
         )
         record = None
     return record
@@ -173,12 +171,9 @@ def load_calibration(segmenter: Any, options: SamplingOptions, *, warn: bool = T
         found, why_not = _fitting(record, holds_for, segmenter.labels)
         why_not = f"{told} is not used: {why_not}" if why_not else ""
     if why_not and told:
-        why_not += f". {what_to_do(segmenter, options)}"
+        why_not += f". {HOW_TO}"
     if why_not and told and warn:
         logging.warning("%s", why_not)
-    if found is not None and found.doubt is None and warn:
-        advice = what_to_do(segmenter, options)
-        logging.warning("%s: an earlier version made it; doubt is as the network has it, not scaled. %s", told, advice)
     return found, why_not
 
 
@@ -261,7 +256,7 @@ def _parsed(record: Mapping[str, Any], labels: Labels) -> Calibrated:
         about["pixels_sha256"] = str(record["about"]["pixels_sha256"])
     if "groups" in record["about"]:
         about["groups"] = int(_number(record["about"]["groups"]))
-    doubt = None if record.get("doubt") is None else DoubtScale.from_record(record["doubt"], labels)
+    doubt = DoubtScale.from_record(record["doubt"], labels)
     temperature = _number(record["temperature"])
     if temperature <= 0:
         raise ValueError("no temperature")

@@ -1,59 +1,24 @@
 """The weights and options that a calibration holds for, how others differ from them, and how one for them is made."""
 
 import dataclasses
-import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from ddim_jax.aggregation import PROTOCOLS, ensemble_threshold
 from ddim_jax.labels import Labels
-from ddim_jax.registry import imported_plugins
 from ddim_jax.sampling_options import SamplingOptions
+
+HOW_TO = (
+    "`ddim-jax evaluate --ckpt RUN --split val --calibrate` with the same options makes one (of packed weights `--ckpt "
+    "FILE --data-root DIR --split all --calibrate --output OUT`), for the protocol mean and its own threshold alone"
+)
+"""The sentence that says how a calibration is made."""
 
 
 def calibrated_options(options: SamplingOptions, labels: Labels) -> SamplingOptions:
     """The options with the protocol and the threshold that an evaluation calibrates."""
     threshold = ensemble_threshold(PROTOCOLS["mean"], options.ensemble, labels)
     return dataclasses.replace(options, protocol="mean", threshold=threshold)
-
-
-def what_to_do(segmenter: Any, options: SamplingOptions) -> str:
-    """A sentence with the command that calibrates with these options; or one that says that there is none with them."""
-    own = calibrated_options(options, segmenter.labels)
-    if (options.protocol, options.threshold) != (own.protocol, own.threshold):
-        return "Bounds are made for --protocol mean without --threshold alone"
-    # A run imports those of its own config by itself, a file does not.
-    plugins = plugins_argument(() if segmenter.is_packed else segmenter.config.get("plugins") or ())
-    command = f"ddim-jax evaluate --ckpt {shlex.quote(segmenter.checkpoint)} {plugins}"
-    command += _as_arguments(segmenter, options)
-    if segmenter.is_packed:
-        return (
-            f"`{command}--data-root DIR --split all --calibrate --output OUT`, DIR with images that were not "
-            "trained on, makes a copy of the weights in OUT with one"
-        )
-    return f"`{command}--split val --calibrate` makes one"
-
-
-def plugins_argument(but: Sequence[str] = ()) -> str:
-    """`--plugins` with the modules that were imported here, but for some, and a blank behind it; "" for none."""
-    names = [name for name in imported_plugins() if name not in but]
-    return f"--plugins {','.join(names)} " if names else ""
-
-
-def _as_arguments(segmenter: Any, options: SamplingOptions) -> str:
-    """The arguments of the command line, each with a blank behind it, that replace options of the checkpoint."""
-    default, text = segmenter.options().as_given(), ""
-    for name, value in options.as_given().items():
-        if name in ("seed", "protocol", "threshold") or value is None or value == default[name]:
-            continue
-        flag = name.replace("_", "-")
-        if isinstance(value, bool):
-            text += f"--{flag} " if value else f"--no-{flag} "
-        elif name == "window":
-            text += f"--window={value[0]:g},{value[1]:g} "
-        else:
-            text += f"--{flag} {value} "
-    return text
 
 
 def conditions(segmenter: Any, options: SamplingOptions) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 
+from ddim_jax.imageio.images import is_even
 from ddim_jax.inference.batches import LARGEST, activation_bytes, choose_batch_size, in_batches
 from ddim_jax.inference.export_cache import TracedPrograms
 from ddim_jax.inference.segmentation import sample_images
@@ -33,11 +34,13 @@ class Started(NamedTuple):
       values: device arrays [B, :, h, w, ...] of the batch, at the size the network works at.
       shape: the part of (h, w) that is the image; what lies below and to the right of it is padding.
       row: the image's place in the batch.
+      is_even: that of `Prepared`.
     """
 
     values: Any
     shape: tuple[int, int]
     row: int = 0
+    is_even: bool = False
 
 
 class DeviceSampler:
@@ -112,7 +115,7 @@ class DeviceSampler:
         if options.size == "tiles":
             rgb = as_rgb(image)
             shape = tuple(max(side, self.image_size) for side in rgb.shape[:2])
-            return Prepared(pad_to(rgb, shape), rgb.shape[:2], image_id(rgb))
+            return Prepared(pad_to(rgb, shape), rgb.shape[:2], image_id(rgb), is_even(rgb))
         return prepare(image, None if options.size == "native" else self.image_size, self._size_multiple)
 
     @pinned()
@@ -135,12 +138,13 @@ class DeviceSampler:
         Of "tiles" the images start one by one, each with `size` of its tiles to a program.
         """
         if options.size == "tiles":
-            return [Started(self._tiles(picture, options, size), picture.shape) for picture in pictures]
+            tiles = (self._tiles(picture, options, size) for picture in pictures)
+            return [Started(values, one.shape, 0, one.is_even) for values, one in zip(tiles, pictures, strict=True)]
         filled = [*pictures, *[pictures[-1]] * (size - len(pictures))]
         pixels = np.stack([picture.pixels for picture in filled])
         identities = np.array([picture.identity for picture in filled], np.uint32)
         values = self._program(pixels, identities, options, in_turn=self._device.platform == "cpu")
-        return [Started(values, picture.shape, row) for row, picture in enumerate(pictures)]
+        return [Started(values, picture.shape, row, picture.is_even) for row, picture in enumerate(pictures)]
 
     def _program(self, pixels: np.ndarray, identities: np.ndarray, options: SamplingOptions, **how: bool) -> Any:
         seed = np.uint32(options.seed)
@@ -150,8 +154,9 @@ class DeviceSampler:
         """Waits for an image that was started and cuts off its padding.
 
         Returns:
-          float32 [samples, h, w]; of a trajectory the pair (x_t [steps + 1, h, w], x0 [steps, h, w]); with an axis more
-          for several classes, as `trajectory` and `sample` have them.
+          float32 [samples, h, w], of an image of one value -1 throughout; of a trajectory the pair
+          (x_t [steps + 1, h, w], x0 [steps, h, w]); with an axis more for several classes, as `trajectory` and `sample`
+          have them.
 
         Raises:
           CheckpointError: there is NaN or infinity.
@@ -166,7 +171,8 @@ class DeviceSampler:
             values = self._finite(started)
         # Cropped here, not on the device: there, each size of image would compile programs of its own.
         height, width = started.shape
-        return jax.tree.map(lambda leaf: np.ascontiguousarray(leaf[:, :height, :width]), values)
+        values = jax.tree.map(lambda leaf: np.ascontiguousarray(leaf[:, :height, :width]), values)
+        return np.full_like(values, -1) if started.is_even else values
 
     def _tiles(
         self, prepared: Prepared, options: SamplingOptions, size: int

@@ -21,8 +21,6 @@ class FileOptions:
       prefetch: images started on the device before the first result is fetched, >= 1.
       batch_size: images to one program, 1 .. 4096; None for what the device has memory for
         (`ddim_jax.inference.batches.choose_batch_size`), on a CPU 1.
-      allow_damaged: as in `ddim_jax.imageio.images.ReadOptions`; the note is in the index, and without it the results
-        of such an image are not done.
     """
 
     save: Sequence[str] = ("mask",)
@@ -30,7 +28,6 @@ class FileOptions:
     flag_uncertain: float | None = None
     prefetch: int = 4
     batch_size: int | None = None
-    allow_damaged: bool = False
 
     def checked(self) -> "FileOptions":
         """These options, each kind of `save` once and in the order of the registry.

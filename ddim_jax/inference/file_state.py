@@ -35,9 +35,8 @@ class FileState(NamedTuple):
         return fields if self.files_sha256 else {name: fields[name] for name in _FIELDS[:2]}
 
     def is_recorded(self, record: Mapping[str, Any]) -> bool:
-        """True if a line of the index says this state; lines of earlier versions have no digest, which is left out."""
-        same = (record.get("bytes"), record.get("mtime_ns")) == (self.bytes, self.mtime_ns)
-        return same and record.get("files_sha256") in (None, self.files_sha256)
+        """True if a line of the index says this state."""
+        return recorded_state(record) == self
 
 
 def recorded_state(record: Mapping[str, Any]) -> FileState:

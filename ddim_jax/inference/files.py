@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from ddim_jax.imageio.images import note_parts
 from ddim_jax.inference.agreement import SETTINGS
-from ddim_jax.inference.flagging import FLAGGED, remove_list, write_flagged
+from ddim_jax.inference.flagging import FLAGGED, keep_list, write_flagged
 from ddim_jax.inference.index import Index, has_doubt, removed
 from ddim_jax.inference.jobs import Job, name_jobs
 from ddim_jax.inference.ownership import refuse_strangers
@@ -35,7 +35,7 @@ class Summary(NamedTuple):
       waited: of these, the seconds in which the device waited for an image that was being read (`Stream.waited`).
       flagged: images in `flagged.csv`; None where it was not asked for, or is left to a process still at work.
       passed_over: how many files of the inputs are no images, by their suffix (lower case, "" for none).
-      notes: how many images have a note in the index of how they were read, by kind ("damaged", "few levels").
+      notes: how many images have a note in the index of how they were read, by kind ("even", "few levels").
       bounds: one line: what the bounds in the index are made to hold for; "" where it has none.
       unlike: (path, unlikeness) of every image of this process, segmented now or before, that is flagged as unlike the
         images that the checkpoint was calibrated on (`Segmentation.unlikeness`).
@@ -80,8 +80,7 @@ def segment_files(
     With `flag_uncertain`, `flagged.csv` (see `write_flagged`) names at the end that share of all images the folder has
     results of, those of earlier runs with it: the most doubtful, for a person to look at. Images that could not be read
     have no doubt and are told by themselves; those that failed with some of their results written are ranked too. The
-    list is of one state of the folder: a run that segments an image removes an older one when it starts, or renames one
-    that somebody edited.
+    list is of one state of the folder: a run that segments an image renames an older one when it starts.
 
     Of each file, some hundred bytes are in memory: its path, and its line of an earlier run. The memory for pixels does
     not grow with their number (see `Stream`). Every image runs the same compiled program, or with `size` "native" the
@@ -110,7 +109,7 @@ def segment_files(
     """
     began = time.monotonic()
     work = plan_work(segmenter, inputs, output_dir, options, process, **given)
-    flag_uncertain, allow_damaged = work.file_options.flag_uncertain, work.file_options.allow_damaged
+    flag_uncertain = work.file_options.flag_uncertain
     if not os.path.lexists(work.output_dir / SETTINGS):  # before a record is made in a folder of somebody
         refuse_strangers(work.output_dir, (job for job in work.jobs if work.process.owns(job.name)), work.kinds)
     told, flagged = _Told([], {}, Counter(), {}, []), None
@@ -118,7 +117,7 @@ def segment_files(
         # An image's name may depend on what is done already, its process does not.
         named = zip(work.jobs, name_jobs(work.jobs, index.is_of), strict=True)
         own = [job for planned, job in named if work.process.owns(planned.name)]
-        todo = [job for job in own if not index.is_done(job, work.kinds, work.context.segments, allow_damaged)]
+        todo = [job for job in own if not index.is_done(job, work.kinds, work.context.segments)]
         refuse_strangers(work.output_dir, todo, work.kinds, index)
         check_earlier_kinds(work, todo, index)
         if not work.not_judged:
@@ -127,7 +126,7 @@ def segment_files(
                 if job.name not in anew:
                     told.judge(job.source, index.record(job.name))
         if todo:
-            remove_list(work.output_dir, replaced=flag_uncertain is not None)
+            keep_list(work.output_dir / FLAGGED, "lacks the images segmented now")
         stream = Stream(segmenter, work, todo, Results(segmenter, work, index))
         _segment(stream, index, told, _bar(progress, len(todo)))
         _check_there(work, own, told, index)

@@ -1,7 +1,8 @@
 """`flagged.csv`: the segmented images that a person should look at."""
 
+import contextlib
 import csv
-import hashlib
+import io
 import itertools
 import math
 import os
@@ -17,12 +18,11 @@ from ddim_jax.inference.index import has_doubt
 from ddim_jax.inference.jobs import slice_name
 from ddim_jax.inference.unlikeness import is_unlike
 from ddim_jax.metrics import Bounds
-from ddim_jax.runtime.atomic import atomic_path, write_text
+from ddim_jax.runtime.atomic import write_text
 from ddim_jax.runtime.errors import InputError
 from ddim_jax.runtime.printable import spreadsheet_cell
 
 FLAGGED = "flagged.csv"
-_DIGEST = ".flagged.sha256"  # of the list as it was written
 _FIELDS = ("name", "file", "slice", "doubt", "mean_uncertainty", "unlikeness", "area", "volume_ml")
 _OF_SOME = ("slice", "volume_ml")  # left out where no image has them
 
@@ -38,41 +38,13 @@ def check_share(share: float) -> Fraction:
     return Fraction(str(share))
 
 
-def remove_list(folder: Path, *, replaced: bool) -> None:
-    """Removes the list of an earlier run, which knows nothing of the images segmented now; an edited one is renamed.
-
-    Args:
-      folder: the output folder.
-      replaced: True if a new list is written at the end; if not, the removal is logged.
-    """
-    path = folder / FLAGGED
-    _keep_edited(path)
-    try:
-        path.unlink()
-    except FileNotFoundError:
-        return
-    if not replaced:
-        logging.warning("%s: removed, for it lacks the images segmented now; ask for it again", path)
-
-
-def _keep_edited(path: Path) -> None:
-    """Renames a list that is not as it was written: it holds the work of somebody."""
-    try:
-        written = path.with_name(_DIGEST)
-        is_known = written.is_file()
-        if is_known and written.read_bytes() == _digest(path).encode():
-            return
-        names = (f"{path.stem}.{number}{path.suffix}" for number in itertools.count(1))
-        kept = next(path.with_name(name) for name in names if not os.path.lexists(path.with_name(name)))
+def keep_list(path: Path, why: str) -> None:
+    """Renames a list that is there, flagged.1.csv and so on, for somebody may have written into it."""
+    names = (f"{path.stem}.{number}{path.suffix}" for number in itertools.count(1))
+    kept = next(path.with_name(name) for name in names if not os.path.lexists(path.with_name(name)))
+    with contextlib.suppress(FileNotFoundError):  # no list, or another process was faster
         path.rename(kept)
-    except FileNotFoundError:  # no list, or another process was faster
-        return
-    why = "was edited" if is_known else f"may have been edited, for there is no {_DIGEST}"
-    logging.warning("%s %s, and is kept as %s", path, why, kept)
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+        logging.warning("%s %s, and is kept as %s", path, why, kept)
 
 
 def write_flagged(path: str | os.PathLike, records: Iterable[Mapping[str, Any]], share: float) -> int:
@@ -85,7 +57,7 @@ def write_flagged(path: str | os.PathLike, records: Iterable[Mapping[str, Any]],
     area, likewise. The most doubtful stand first, of both kinds; equal ones are in the order of their names. Of a
     calibrated run area_low, area_high, dice_low and unlike follow (True: these bounds are not made to hold for that
     image; empty: not judged), of several classes with `<class>_` in front; empty for a source of several images, whose
-    slices have bounds of their own. A list that somebody edited is renamed first.
+    slices have bounds of their own. Another list that is there is renamed (`keep_list`).
 
     Args:
       path: of the CSV file.
@@ -99,8 +71,6 @@ def write_flagged(path: str | os.PathLike, records: Iterable[Mapping[str, Any]],
       InputError: the share is out of range.
     """
     share = check_share(share)
-    path = Path(path)
-    _keep_edited(path)
     records = [_with_slice(record) for record in records if has_doubt(record)]
     fields = [name for name in _FIELDS if name not in _OF_SOME or any(name in record for record in records)]
     records.sort(key=lambda record: (-record["doubt"], record["name"]))
@@ -108,24 +78,19 @@ def write_flagged(path: str | os.PathLike, records: Iterable[Mapping[str, Any]],
     flagged = records[:count] + [record for record in records[count:] if is_unlike(record.get("unlikeness"))]
     classes = max((tuple(record.get("bounds", {})) for record in records), key=len, default=())
     columns = [(name, field) for name in classes for field in Bounds._fields]
-    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        titles = (field if len(classes) == 1 else f"{name}_{field}" for name, field in columns)
-        writer.writerow(("rank", *fields, *titles))
-        for rank, record in enumerate(flagged, start=1):
-            name, picture, *others = (record.get(field) for field in fields)
-            others += [_bound(record, one, field) for one, field in columns]
-            writer.writerow((rank, spreadsheet_cell(name), spreadsheet_cell(picture), *others))
-    write_text(path.with_name(_DIGEST), _digest(path))
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    titles = (field if len(classes) == 1 else f"{name}_{field}" for name, field in columns)
+    writer.writerow(("rank", *fields, *titles))
+    for rank, record in enumerate(flagged, start=1):
+        name, picture, *others = (record.get(field) for field in fields)
+        others += [record.get("bounds", {}).get(one, {}).get(field) for one, field in columns]
+        writer.writerow((rank, spreadsheet_cell(name), spreadsheet_cell(picture), *others))
+    path, table = Path(path), text.getvalue()
+    if not path.is_file() or path.read_bytes() != table.encode():
+        keep_list(path, "is another list than that of now")
+        write_text(path, table)
     return len(flagged)
-
-
-def _bound(record: Mapping[str, Any], name: str, field: str) -> Any:
-    """A field of the bounds of a class; records of earlier versions leave it to the unlikeness what `unlike` is."""
-    bounds = record.get("bounds", {}).get(name, {})
-    if field == "unlike" and bounds and record.get("unlikeness") is not None:
-        return is_unlike(record["unlikeness"])
-    return bounds.get(field)
 
 
 def _with_slice(record: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ddim_jax.imageio.images import note_parts
 from ddim_jax.imageio.writers import declared
 from ddim_jax.inference.agreement import PROCESSES, SETTINGS, agree_on_settings, agree_on_work, check_regular
 from ddim_jax.inference.file_state import FileState, recorded_state
@@ -104,12 +103,8 @@ class Index:
                 )
             self._opened = stack.pop_all()  # held for the run, closed by close()
 
-    def is_done(
-        self, job: Job, kinds: tuple[str, ...], segments: Mapping[str, str] | None = None, allow_damaged: bool = True
-    ) -> bool:
+    def is_done(self, job: Job, kinds: tuple[str, ...], segments: Mapping[str, str] | None = None) -> bool:
         """Returns True if the wanted results of this very image, unchanged since, are there, with these `segments`.
-
-        Those of an image that was read in spite of damage count with `allow_damaged` alone.
 
         Raises:
           InputError: the image is itself a result of this folder, or the results of that name belong to another one.
@@ -130,7 +125,6 @@ class Index:
             not self.changed(job.name, state)
             and set(kinds) <= set(record.get("outputs", ()))
             and (not with_segments(kinds) or record.get("segments", {}) == dict(segments or {}))
-            and (allow_damaged or all(note_parts(note)[0] != "damaged" for note in record.get("notes", ())))
             and self.has_results(job, record, kinds)
         )
 

@@ -14,8 +14,8 @@ class Process(NamedTuple):
     """One of several processes that divide the images of a folder.
 
     They are on one machine or many that share the folders, and need not speak with each other: an image belongs to the
-    process given by the SHA-256 of its name (`owns`). All of them are to be given the same images, `save`, `segments`,
-    `flag_uncertain` and `allow_damaged`. Each appends to its own part of the index, and the one that ends last merges
+    process given by the SHA-256 of its name (`owns`). All of them are to be given the same images, `save`, `segments`
+    and `flag_uncertain`. Each appends to its own part of the index, and the one that ends last merges
     the parts, and with `flag_uncertain` writes `flagged.csv`. What a killed process left undone, the next run does,
     with any number of processes. The same process twice at once, or runs of different numbers of processes, are
     refused, as far as the file system passes locks on.

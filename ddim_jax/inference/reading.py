@@ -51,13 +51,12 @@ class Reading:
     Args:
       segmenter: prepares the images.
       options: how to segment.
-      allow_damaged: as in `ReadOptions`.
     """
 
-    def __init__(self, segmenter: Segmenter, options: SamplingOptions, allow_damaged: bool):
+    def __init__(self, segmenter: Segmenter, options: SamplingOptions):
         self._segmenter = segmenter
         self._options = options
-        self._reading = ReadOptions(options.window, options.invert, allow_damaged)
+        self._reading = ReadOptions(options.window, options.invert)
 
     def look(self, job: Job) -> Opened:
         """Opens a source that may hold several images, and counts the pixels of one of them."""

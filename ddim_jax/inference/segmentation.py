@@ -39,7 +39,7 @@ class Segmentation(NamedTuple):
         by the mean of the samples' probabilities as the protocol 'mean' has them, both at the size the network worked
         at: the stretched probability of "paper" and the votes of few samples say nothing of how sure the network is.
         With a calibrated checkpoint it is scaled so that it is right on average on the calibration's images
-        (`ddim_jax.metrics.DoubtScale`), unless an earlier version calibrated it.
+        (`ddim_jax.metrics.DoubtScale`).
       bounds: with a calibrated checkpoint, for each class by its name the interval of its area in pixels and the lowest
         Dice (`ddim_jax.metrics.Bounds`), each made to hold for the calibrated share of images; else empty. Their
         `unlike` is True where they are not made to hold for this image.

@@ -173,7 +173,7 @@ class Segmenter(DeviceSampler):
         Returns:
           float32 [samples, h, w], estimates of x_0, about -1 outside and +1 inside, not clipped; h and w are
           `image_size`, or H and W if `size` is "native" or "tiles". Of several classes [samples, h, w, K], class k at
-          k - 1.
+          k - 1. Of an image that has one value in all pixels -1 throughout: its mask is empty.
 
         Raises:
           InputError: the image or an option cannot be used.

@@ -61,7 +61,7 @@ class Stream:
         self._jobs = jobs
         self._results = results
         self._options = work.context.options
-        self._reading = Reading(segmenter, self._options, work.file_options.allow_damaged)
+        self._reading = Reading(segmenter, self._options)
         self._device_free = 0.0
 
     def __iter__(self) -> Iterator[dict[str, Any]]:

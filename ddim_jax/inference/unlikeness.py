@@ -33,7 +33,6 @@ UNLIKE = "This image is unlike the images that the model was calibrated on: inte
 _SIDE, _BLOCKS = 64, 3
 _FINE_SIDE = 128
 _LENGTH = 2 * _BLOCKS**2 + 9
-_LENGTHS = (_LENGTH - 3, _LENGTH)  # a reference of an earlier version knows all but the last three
 _SHRINKAGE = 0.3
 _SMALLEST_SCALE = 0.02  # added to each deviation: what never differed in the calibration may differ a little
 _SMALLEST_LIMIT = 1e-6  # of images that are all the same
@@ -86,7 +85,7 @@ class Reference:
     """The images of a calibration, as far as another is compared with them.
 
     Attributes:
-      mean: float64 [27], of their descriptors; of an earlier version [24], which are their first ones.
+      mean: float64 [27], of their descriptors.
       whitening: float64 [27, 27]; the distance of a descriptor is the root mean square of `whitening @ (it - mean)`.
       limit: distances above it are flagged.
     """
@@ -97,7 +96,7 @@ class Reference:
 
     def unlikeness(self, descriptor: np.ndarray) -> float:
         """The distance as a multiple of the limit, >= 0; above 1 the image is flagged."""
-        return _distance(descriptor[: len(self.mean)], self.mean, self.whitening) / self.limit
+        return _distance(descriptor, self.mean, self.whitening) / self.limit
 
     def digest(self) -> str:
         """SHA-256 of all that an unlikeness depends on."""
@@ -116,7 +115,7 @@ class Reference:
         """
         mean, whitening = (np.array(record[name], np.float64) for name in ("mean", "whitening"))
         limit = float(record["limit"])
-        if mean.shape not in [(n,) for n in _LENGTHS] or whitening.shape != 2 * mean.shape or not limit > 0:
+        if mean.shape != (_LENGTH,) or whitening.shape != 2 * mean.shape or not limit > 0:
             raise ValueError(f"mean {mean.shape}, whitening {whitening.shape}, limit {limit}")
         if not all(np.isfinite(values).all() for values in (mean, whitening, limit)):
             raise ValueError("a number is not finite")

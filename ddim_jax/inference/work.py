@@ -116,7 +116,6 @@ def plan_work(
         "save": list(kinds),
         "segments": dict(context.segments),
         "flag_uncertain": file_options.flag_uncertain,
-        "allow_damaged": file_options.allow_damaged,
     }
     return SegmentationPlan(
         output_dir=output_dir,

@@ -97,7 +97,7 @@ def segment(
     """
     segmenter = network.segmenter
     context = writing_context(segmenter, options, network.segments)
-    reading = Reading(segmenter, options, allow_damaged=False)
+    reading = Reading(segmenter, options)
     opened = reading.look(job)
     _check_size(opened, limits)
     _check_work(segmenter.evaluations(options), opened.count, options, limits)

@@ -21,7 +21,7 @@ from tests.slow.picture_memory import peak
 
 DICOM = (
     *("CT_small.dcm", "MR_small_RLE.dcm", "MR_small_jp2klossless.dcm", "MR_small_jpeg_ls_lossless.dcm"),
-    *("SC_rgb_jpeg_dcmtk.dcm", "SC_rgb_rle_2frame.dcm", "examples_palette.dcm", "image_dfl.dcm", "rtdose.dcm"),
+    *("SC_rgb_jpeg_dcmtk.dcm", "SC_rgb_rle_2frame.dcm", "examples_palette.dcm", "rtdose.dcm"),
 )
 
 

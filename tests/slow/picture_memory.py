@@ -115,7 +115,6 @@ KINDS: dict[str, Callable[[Path, int], None]] = {
     **{f"{mode}.tif": _saved(mode) for mode in ("1", "L", "RGB", "RGBA", "CMYK", "I;16", "I")},
     "deflate.tif": _saved("RGB", compression="tiff_adobe_deflate"),
     "jpeg.tif": _saved("RGB", compression="jpeg"),
-    "group4.tif": _saved("1", compression="group4"),
     "RGB16.tif": _deep_tiff(3, 1),
     "RGBA16.tif": _deep_tiff(4, 1),
     "RGBA16 deflate.tif": _deep_tiff(4, 8),

@@ -76,7 +76,6 @@ def test_two_processes_of_srun_make_what_one_makes(archive, tmp_path):
     assert index(tmp_path / "out") == index(tmp_path / "one")
     assert (tmp_path / "out/flagged.csv").read_text() == (tmp_path / "one/flagged.csv").read_text()
     assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.suffix != ".png") == [
-        ".flagged.sha256",
         ".index.lock",
         ".processes.json",
         "flagged.csv",

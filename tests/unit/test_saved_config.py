@@ -22,13 +22,18 @@ from ddim_jax.training.optimiser import configured_optimiser
 def test_a_saved_config_of_weights_that_are_older_than_a_field_has_its_default():
     config = tiny_config()
     added = {
-        "data": ("allow_damaged", "annotators", "empty_windows", "erased", "transforms", "unlabelled"),
+        "data": ("annotators", "empty_windows", "erased", "transforms", "unlabelled"),
         "train": ("adversarial_epsilon", "adversarial_share", "unlabelled_weight"),
     }
     for section, names in added.items():
         for name in names:
             del config[section][name]
     assert saved_config(Path("metadata"), {"config": config, "data": None}) == tiny_config()
+
+
+def test_a_field_that_packaged_weights_have_and_that_is_no_more_is_left_out():
+    older = changed("data.allow_damaged", False)
+    assert saved_config(Path("metadata"), {"config": older, "data": None}) == tiny_config()
 
 
 @pytest.mark.parametrize(

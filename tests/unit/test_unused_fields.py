@@ -32,7 +32,6 @@ BETAS = "diffusion.noise_schedule is cosine, so it does nothing; change that, or
         ("data.split_seed", 1, RSUA, "data.name is rsua, which has its own split, so .* at 0$"),
         ("data.groups", "none", tiny_config(), "data.name is phantom, which has no files, so .* at folder$"),
         ("data.invert", True, tiny_config(), "data.name is phantom, which has no files, so .* at False$"),
-        ("data.allow_damaged", True, tiny_config(), "data.name is phantom, which has no files, so .* at False$"),
         ("diffusion.beta_end", 0.03, COSINE, f"{BETAS}end at 0.02$"),
         ("diffusion.beta_start", 0.001, COSINE, f"{BETAS}start at 0.0001$"),
         ("sample.clip_x0", 1.0, unet_config(), "unet works in one pass, so .* at None$"),

@@ -11,6 +11,7 @@ from pathlib import Path
 from absl import logging
 
 from ddim_jax.data.annotators import NUMBERED, check_annotators, of_annotators
+from ddim_jax.data.clinic_checks import check_planes, check_ranges, tell_of_ranges
 from ddim_jax.data.discovery import entries, match_pairs
 from ddim_jax.data.groups import groups_of_pairs, patient_keys
 from ddim_jax.data.layouts import MASK_WORDS, NUMBERED_MASK, advice_on_files, advice_on_folder
@@ -26,11 +27,10 @@ from ddim_jax.data.sources import (
     same_name,
 )
 from ddim_jax.data.splits import divide
-from ddim_jax.imageio.dicom_grouping import own_scales
-from ddim_jax.imageio.images import image_suffixes, reader_of, suffix_of
+from ddim_jax.imageio.images import image_suffixes, suffix_of
 from ddim_jax.imageio.listing import iterate_images, kind_of
 from ddim_jax.imageio.stacks import count_slices
-from ddim_jax.registry import DATASETS, READERS
+from ddim_jax.registry import DATASETS
 from ddim_jax.runtime.errors import DataError
 from ddim_jax.runtime.once import say_once
 from ddim_jax.runtime.values import quantity
@@ -50,7 +50,8 @@ def load_folder(split: str, options: DataOptions) -> PairSource:
     Raises:
       ConfigError: `options.root` is not given.
       DataError: there are no pairs, some files have no partner, or splits.csv does not fit; all of it is said at once,
-        up to ten names. DICOM files are slices of one series and say no window, and `options.reading` has none.
+        up to ten names. DICOM files are slices of one series and say no window, and `options.reading` has none; or
+        volumes are cut in different planes.
     """
     root = options.folder("folder")
     try:
@@ -61,6 +62,8 @@ def load_folder(split: str, options: DataOptions) -> PairSource:
         raise
     if options.reading.window is None:
         check_ranges(root, (pair.image for pair in pairs if pair.slice is None))
+        tell_of_ranges(root, (pair.image for pair in pairs if not pair.slice))
+    check_planes(root, (pair.image for pair in pairs if pair.slice == 0))
     counted = {"patient"} | ({"folder"} if options.groups == "folder" else set())
     keys = {pair.id: [key for key in patient_keys(pair.id, pair.image) if key[0] in counted] for pair in pairs}
     groups = groups_of_pairs(pairs, keys)
@@ -196,32 +199,6 @@ def _say_united(root: Path, numbered: dict[str, list[Path]]) -> None:
         f"({' + '.join(file.name for file in files)} and the like). If they are of several annotators, set "
         "data.annotators to numbered.",
     )
-
-
-def check_ranges(root: Path, images: Iterable[Path]) -> None:
-    """Refuses slices of a series that would have a scale of grey levels each, and share one in inference.
-
-    Slices that may be such by what the data set shows of their series are logged.
-
-    Raises:
-      DataError: some of `images` are such; up to ten are named.
-    """
-    dicom = READERS.get("dicom")
-    found = own_scales(str(image) for image in images if reader_of(image) is dicom)
-    if found.reasons:
-        raise data_error(
-            f"{root}: {len(found.reasons)} DICOM files are single slices of a series and would each be shown on a "
-            "scale of grey of their own, where ddim-jax sample gives a whole series one; set data.window (centre and "
-            "width), save each series as one NIfTI file, or images as PNG, here and for ddim-jax sample:",
-            [f"{path}: {reason}" for path, reason in sorted(found.reasons.items())],
-        )
-    if found.windows:
-        say_once(
-            logging.warning,
-            f"{root}: {len(found.windows)} DICOM files are the only slices of their series here, and their windows "
-            f"differ, such as that of {found.windows[0]}. Each is shown with its own, where ddim-jax sample gives all "
-            "slices of a series that of the middle one; set data.window to have one for all.",
-        )
 
 
 def _masks_of(

@@ -1,7 +1,7 @@
 """NIfTI files: 2-D images, and volumes as stacks of slices. Needs the extra `clinic`.
 
-Slices lie across the axis with the largest spacing; in a volume of equal spacings they are axial. They are turned as
-radiologists see them: the patient's left on the right, the front above in axial slices, the head above in others.
+Slices lie across the axis that `ddim_jax.imageio.nifti_header.upright_axes` finds. They are turned as radiologists see
+them: the patient's left on the right, the front above in axial slices, the head above in others.
 """
 
 import functools

@@ -5,7 +5,6 @@ other programs. Colour profiles are not applied.
 """
 
 import contextlib
-import io
 import os
 import stat
 from collections.abc import Iterator
@@ -14,18 +13,18 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ddim_jax.imageio import jpeg, png
+from ddim_jax.imageio import jpeg
 from ddim_jax.imageio.images import AGAIN, MAX_PIXELS, Picture, ReadOptions, image_suffixes
 from ddim_jax.imageio.masks import mask_of_picture
 from ddim_jax.imageio.readers._conversion import DeepPixels, as_stored, convert, raw_mode
 from ddim_jax.imageio.signatures import told_of
-from ddim_jax.imageio.tiff_parts import check_parts, fax_damage, places
+from ddim_jax.imageio.tiff_parts import check_parts, places
 from ddim_jax.labels import Labels
 from ddim_jax.registry import READERS
 from ddim_jax.runtime.errors import DataError
 
 _ORIENTATION, _COMPRESSION, _PHOTOMETRIC, _PLANAR, _TILE_SIDES = 274, 259, 262, 284, (322, 323)
-_OLD_JPEG, _JPEG, _TABLES = 6, 7, 347
+_OLD_JPEG, _JPEG, _TABLES, _FAX = 6, 7, 347, (2, 3, 4)
 # A camera's MPO file is a JPEG with previews behind it: its first frame is the image. Pillow opens it as a JPEG.
 _JPEG_FORMATS = ("JPEG", "MPO")
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
@@ -57,7 +56,7 @@ class PillowReader:
             transparent, of more than `MAX_PIXELS` (a tile of it counts too), or holds numbers whose range is unknown
             (floating point, or integers outside 0..65535). The message names the file.
         """
-        with _errors_naming(path), _opened(path, options.allow_damaged) as (file, picture, notes):
+        with _errors_naming(path), _opened(path) as (file, picture):
             white_is_0 = _is_deep_white_0(picture)
             deep = DeepPixels.of(file, picture)
             orientation = picture.getexif().get(_ORIENTATION, 1)
@@ -70,14 +69,11 @@ class PillowReader:
             stored = as_stored(pixels, view)
             if deep is None:
                 convert(picture, stored, str(path))
-                _check_rows(file, picture, stored[-1], path)
-                notes = (*notes, _NO_WINDOW) if options.window is not None else notes
-                return Picture(pixels, None, notes, orientation)
+                return Picture(pixels, None, () if options.window is None else (_NO_WINDOW,), orientation)
             depth = deep.convert(stored, str(path), options.window)
-            _check_rows(file, picture, stored[-1], path)
             if white_is_0:
                 np.subtract(255, pixels, out=pixels)
-            return Picture(pixels, (depth.low, depth.high), (*notes, *depth.notes), orientation)
+            return Picture(pixels, (depth.low, depth.high), depth.notes, orientation)
 
     @staticmethod
     def read_mask(path: str | os.PathLike, labels: Labels = Labels()) -> np.ndarray:
@@ -140,35 +136,28 @@ def _errors_naming(path: str | os.PathLike) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _open(path: str | os.PathLike, ended: bool = False) -> Iterator[tuple[BinaryIO, Image.Image]]:
-    """The file and its image, of which the header is read; `ended`: a JPEG file that lacks its end gets one."""
+def _open(path: str | os.PathLike) -> Iterator[tuple[BinaryIO, Image.Image]]:
+    """The file and its image, of which the header is read."""
     found = os.stat(path)
     if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):  # which opening it says better
         raise DataError(f"{path}: is no regular file (a pipe, a device or a socket); copy what it gives into a file.")
     if found.st_size == 0:
         raise DataError(f"{path}: the file is empty (0 bytes).")
     # Given a name, Pillow maps uncompressed files into memory and mixes up the sides of TIFF images stored turned.
-    with open(path, "rb") as file:
-        source = io.BytesIO(file.read() + jpeg.END) if ended else file
-        with Image.open(source, formats=_FORMATS) as picture:
-            width, height = picture.size
-            if width * height > MAX_PIXELS:
-                raise DataError(
-                    f"{path}: {width} x {height} pixels, expected at most {MAX_PIXELS} in all; cut or shrink it."
-                )
-            if width < 1 or height < 1:
-                raise DataError(f"{path}: {width} x {height} pixels, there is nothing to see.")
-            yield source, picture
+    with open(path, "rb") as file, Image.open(file, formats=_FORMATS) as picture:
+        width, height = picture.size
+        if width * height > MAX_PIXELS:
+            raise DataError(
+                f"{path}: {width} x {height} pixels, expected at most {MAX_PIXELS} in all; cut or shrink it."
+            )
+        if width < 1 or height < 1:
+            raise DataError(f"{path}: {width} x {height} pixels, there is nothing to see.")
+        yield file, picture
 
 
 @contextlib.contextmanager
-def _opened(
-    path: str | os.PathLike, allow_damaged: bool | None
-) -> Iterator[tuple[BinaryIO, Image.Image, tuple[str, ...]]]:
-    """A file whose image can be decoded by `load`, and notes of what is wrong with it.
-
-    With `allow_damaged` None no option allows damage.
-    """
+def _opened(path: str | os.PathLike) -> Iterator[tuple[BinaryIO, Image.Image]]:
+    """A file whose image can be decoded by `load`."""
     with _open(path) as (file, picture):
         if picture.format not in _JPEG_FORMATS:
             frames = getattr(picture, "n_frames", 1)
@@ -180,23 +169,17 @@ def _opened(
             raise DataError(f"{path}: pixels of kind {picture.mode!r} are not supported; save it as grey or RGB.")
         if picture.format == "TIFF":
             _check_tiff(picture, path)
-        wrong, notes = _damage(file, picture)
-        if wrong is None:
-            yield file, picture, notes
-            return
-        if not allow_damaged:
-            advice = "" if allow_damaged is None else ". --allow-damaged (data.allow_damaged in training) reads it"
+        if wrong := _damage(file, picture):
             raise DataError(
-                f"{path}: the file is damaged, and pixels behind the damage would be wrong ({wrong}); {AGAIN}{advice}."
+                f"{path}: the file is damaged, and pixels behind the damage would be wrong ({wrong}); copy it again, "
+                "or look at it in a viewer, and save it anew there."
             )
-        lossy = picture.format in _JPEG_FORMATS
-    with _open(path, ended=lossy) as (file, picture):
-        yield file, picture, (f"damaged ({wrong})",)
+        yield file, picture
 
 
 def _decode_mask(path: str | os.PathLike) -> tuple[Image.Image, bool]:
     """The one image of a file, decoded and upright, and whether it came from a JPEG."""
-    with _errors_naming(path), _opened(path, allow_damaged=None) as (file, picture, _):
+    with _errors_naming(path), _opened(path) as (_, picture):
         lossy, (width, height) = picture.format in _JPEG_FORMATS, picture.size
         is_clear = "transparency" in picture.info and picture.mode != "P"
         if width * height > _MASK_PIXELS and (is_clear or picture.mode not in _MASK_MODES):
@@ -210,7 +193,6 @@ def _decode_mask(path: str | os.PathLike) -> tuple[Image.Image, bool]:
         if ";16" in raw_mode(picture) and not picture.mode.startswith("I"):
             raise DataError(f"{path}: holds 16 bits a colour, expected a mask of 8; save it as 8-bit grey.")
         picture.load()
-        _check_rows(file, picture, np.asarray(picture.crop((0, height - 1, width, height))), path)
         return ImageOps.exif_transpose(picture), lossy
 
 
@@ -240,36 +222,22 @@ def _check_tiff(picture: Image.Image, path: str | os.PathLike) -> None:
         raise DataError(f"{path}: 16 bits a colour in separate planes are not supported; save it with one plane.")
     if picture.tag_v2.get(_COMPRESSION) == _OLD_JPEG:
         raise DataError(f"{path}: JPEG of the old kind in TIFF ({raw}) is not supported; save it without compression.")
+    if picture.tag_v2.get(_COMPRESSION) in _FAX:  # rows that are missing in it cannot be told
+        raise DataError(f"{path}: CCITT (fax) compression is not supported; save it with LZW or without compression.")
     check_parts(picture, str(path))
 
 
-def _check_rows(file: BinaryIO, picture: Image.Image, last: np.ndarray, path: str | os.PathLike) -> None:
-    """Refuses a PNG file that lacks rows; `last` is its last row.
-
-    They stay 0, so that an image whose last row is anything else has them all. This holds for no palette, whose first
-    colour is any, and not where the rows are interlaced.
-    """
-    if picture.format != "PNG" or (last.any() and picture.mode[0] != "P" and not picture.info.get("interlace")):
-        return
-    if lacking := png.lacking(file):
-        raise DataError(f"{path}: is truncated or damaged, {lacking}; {AGAIN}.")
-
-
-def _damage(file: BinaryIO, picture: Image.Image) -> tuple[str | None, tuple[str, ...]]:
-    """The damage of a file that its decoder would pass over, and notes of what is wrong without harm to any pixel.
+def _damage(file: BinaryIO, picture: Image.Image) -> str | None:
+    """The damage of a file that its decoder would pass over.
 
     Of JPEG, in a file or in a strip or tile of a TIFF file, it is the message of libjpeg about the first damage.
     """
     if picture.format in _JPEG_FORMATS:
         file.seek(0)
-        return jpeg.damage(file.read()), ()
-    if picture.format == "PNG" and not png.has_end(file):
-        return None, ("no end (the file breaks off, behind the last of its pixels)",)
-    if picture.format != "TIFF":
-        return None, ()
-    if picture.tag_v2.get(_COMPRESSION) == _JPEG:
+        return jpeg.damage(file.read())
+    if picture.format == "TIFF" and picture.tag_v2.get(_COMPRESSION) == _JPEG:
         for start, size in places(picture):
             file.seek(start)
             if wrong := jpeg.damage(jpeg.whole_stream(picture.tag_v2.get(_TABLES, b""), file.read(size))):
-                return wrong, ()
-    return fax_damage(file, picture), ()
+                return wrong
+    return None

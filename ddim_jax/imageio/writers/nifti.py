@@ -73,6 +73,7 @@ def save(path, slices, stack, context):
                 image.set_qform(None, code=0)
             image.header["descrip"] = about.encode()[:79]
             image.header.set_xyzt_units("mm")
+            image.header.set_dim_info(slice=2)
         else:
             image = stack.image_of(_joined([stack.as_stored(part) for part in parts]), about)
         nibabel.save(image, path)

@@ -10,6 +10,7 @@ from PIL import Image
 
 from ddim_jax.data import check_source, load_dataset
 from ddim_jax.data.datasets.folder import find_pairs
+from ddim_jax.data.unlabelled import load_unlabelled
 from ddim_jax.imageio import dicom
 from ddim_jax.imageio.images import ReadOptions
 from ddim_jax.imageio.series import affine
@@ -55,6 +56,46 @@ def test_the_slices_of_volumes_are_pairs_that_stay_together(root):
     volume(root / "masks/w_mask.nii.gz", np.zeros((6, 5, 3), np.uint8))
     with pytest.raises(DataError, match=r"has 3 slices of 6 x 5, .*w.nii.gz has 4 slices of 6 x 5"):
         load_dataset("folder", "all", root=root)[11]
+
+
+def test_volumes_that_are_cut_in_different_planes_are_refused_with_their_numbers(root, caplog):
+    def put(name, spacing):
+        for kind in ("images", "masks"):
+            values = np.zeros((6, 5, 4), np.uint8)
+            nibabel.save(nibabel.Nifti1Image(values, np.diag([*spacing, 1.0])), root / kind / f"{name}.nii.gz")
+
+    for name, spacing in (("a", (1, 3, 1)), ("b", (1, 3, 1))):
+        put(name, spacing)
+    caplog.set_level("INFO")
+    assert len(load_dataset("folder", "all", root=root)) == 10
+    assert "the slices of 2 volumes are coronal" in caplog.text
+    put("c", (1, 1, 0.6))
+    told = r"1 axial \(such as .*c\.nii\.gz\), 2 coronal \(such as .*a\.nii\.gz\); expected one plane"
+    with pytest.raises(DataError, match=told):
+        load_dataset("folder", "all", root=root)
+    with pytest.raises(DataError, match=told):
+        load_unlabelled(root / "images", {}, 8, most=2**20)
+
+
+@pytest.mark.parametrize(
+    ("kind", "slope", "window", "is_told"),
+    [
+        (np.int16, 1, None, True),
+        (np.float32, 1, None, True),
+        (np.uint8, 2, None, True),
+        (np.uint8, 1, None, False),
+        (np.int16, 1, (100.0, 200.0), False),
+    ],
+)
+def test_nifti_images_without_a_window_are_told_of(kind, slope, window, is_told, root, caplog):
+    for name in ("u", "v"):
+        for folder in ("images", "masks"):
+            image = nibabel.Nifti1Image(np.zeros((6, 5, 4), kind if folder == "images" else np.uint8), np.eye(4))
+            image.header.set_slope_inter(slope if folder == "images" else 1, 0)
+            nibabel.save(image, root / folder / f"{name}.nii.gz")
+    load_dataset("folder", "all", root=root, reading=ReadOptions(window=window))
+    told = "2 NIfTI images are each shown by the range of its values, such as"
+    assert (told in caplog.text and "set data.window" in caplog.text) == is_told
 
 
 def test_what_is_wrong_with_a_volume_is_said_once_and_not_for_each_slice(root):

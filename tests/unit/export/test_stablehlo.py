@@ -39,8 +39,9 @@ def exported(path, loaded, batch=1, pictures=PICTURES, kind="stablehlo", **given
 
 def test_a_file_with_its_metadata(tmp_path):
     loaded = network(MixesNoise(), {}, samples=4, flips=True, steps=2, clip_x0=1.0)
-    done, options = exported(tmp_path / "a.zip", loaded)
-    assert done.pictures == 3 and done.bytes == (tmp_path / "a.zip").stat().st_size
+    even = np.full((SIZE, SIZE, 3), 255, np.uint8)  # to which the package gives an empty mask, the program does not
+    done, options = exported(tmp_path / "a.zip", loaded, pictures=[*PICTURES, even])
+    assert done.pictures == 4 and done.bytes == (tmp_path / "a.zip").stat().st_size
     assert set(done.differences) == {"probability", "uncertainty", "mask"}
     assert done.differences["probability"] < 1e-5 and done.differences["mask"] == 0
     assert [path.name for path in tmp_path.iterdir()] == ["a.zip"]

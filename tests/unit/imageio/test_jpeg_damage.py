@@ -41,7 +41,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_hole_or_a_missing_end_is_an_error_or_a_note(tmp_path, kind):
+def test_a_hole_or_a_missing_end_is_an_error(tmp_path, kind):
     pixels, options = KINDS[kind]
     whole = jpeg(pixels, **options)
     path = tmp_path / "x.jpg"
@@ -52,12 +52,8 @@ def test_a_hole_or_a_missing_end_is_an_error_or_a_note(tmp_path, kind):
     for damaged in (holed(whole), whole[: len(whole) // 2], whole[: len(whole) // 2] + b"\xff\xd9"):
         path.write_bytes(damaged)
         for read in (images.read_image, images.read_mask):
-            with pytest.raises(DataError, match=r"x\.jpg: the file is damaged, and pixels behind the damage") as error:
+            with pytest.raises(DataError, match=r"x\.jpg: the file is damaged, and .* in a viewer, and save it anew"):
                 read(path)
-            assert ("--allow-damaged" in str(error.value)) == (read is images.read_image)
-        found = images.read_picture(path, images.ReadOptions(allow_damaged=True))
-        assert found.pixels.shape == expected.pixels.shape and found.notes[0].startswith("damaged (")
-        assert (found.pixels[:64] == expected.pixels[:64]).mean() > 0.5 or kind == "progressive"
 
 
 def test_jpeg_within_tiff(tmp_path):
@@ -72,7 +68,6 @@ def test_jpeg_within_tiff(tmp_path):
     path.write_bytes(tiff(tags, [parts[0], holed(parts[1])]))
     with pytest.raises(DataError, match=r"x\.tif: the file is damaged"):
         images.read_image(path)
-    assert images.read_picture(path, images.ReadOptions(allow_damaged=True)).notes[0].startswith("damaged (")
     # As Pillow writes them, with the tables shared.
     Image.fromarray(RGB).save(path, compression="jpeg", quality=90)
     assert images.read_picture(path).pixels.shape == (256, 256, 3)

@@ -34,6 +34,7 @@ def test_both_forms_are_of_the_scanner_where_the_qform_can_say_it(directions, st
     masks = np.random.default_rng(0).integers(0, 2, (3, 4, 6)).astype(np.uint8)
     WRITERS.get("nifti")().write_stack(tmp_path / "m.nii.gz", masks, None, stack, context)
     image = nibabel.load(tmp_path / "m.nii.gz")
+    assert image.header.get_dim_info() == (None, None, 2)
     assert (int(image.header["sform_code"]), int(image.header["qform_code"])) == (1, qform)
     np.testing.assert_allclose(image.get_sform(), affine(stack), atol=1e-4)
     if qform:
@@ -45,6 +46,18 @@ def test_both_forms_are_of_the_scanner_where_the_qform_can_say_it(directions, st
             point = np.array(part.header.ImagePositionPatient) + rows * 0.75 * column + columns * 0.5 * row
             voxel = np.linalg.inv(image.affine) @ (*(point * (-1, -1, 1)), 1)
             assert image.dataobj[tuple(np.round(voxel[:3]).astype(int))] == slice_[row, column]
+
+
+def test_sagittal_slices_of_equal_spacings_stay_sagittal(tmp_path):
+    for number in range(3):
+        name, place = tmp_path / f"{number}.dcm", (0.5 * number, 0, 0)
+        spacing = {"PixelSpacing": [0.5, 0.5], "ImageOrientationPatient": [0, 1, 0, 0, 0, -1]}
+        ct_slice(name, np.zeros((4, 6)), place=place, number=number, **spacing)
+    stack = open_stack(sorted(tmp_path.iterdir()))
+    context = Context("ddim_jax 0", "run/checkpoints/1", "ab" * 32, 1, SamplingOptions())
+    WRITERS.get("nifti")().write_stack(tmp_path / "m.nii.gz", np.zeros((3, 4, 6), np.uint8), None, stack, context)
+    back = open_stack([tmp_path / "m.nii.gz"])
+    assert (stack.plane, back.plane, back.count, back.shape) == ("sagittal", "sagittal", 3, (4, 6))
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def test_what_a_stack_does_not_say_is_none(path):
     assert (stack.pixel_area(1), stack.aspect(1)) == (1.0, 0.25)  # of the sides
     assert [stack.window(0), stack.edges(0), stack.area_at, stack.lies_in_space, stack.voxel_mm3] == [None] * 5
     assert (stack.notes(0), stack.remarks, stack.white_is_low) == ((), (), False)
-    assert stacks.file_facts(path) == (2, 12, "", None)
+    assert stacks.file_facts(path) == (2, 12, "", None, None, False)
 
 
 def test_a_stack_that_does_not_inherit_is_refused_with_its_class(path, monkeypatch):

@@ -11,7 +11,6 @@ from dicom_files import ct_series
 from PIL import Image
 from segmenters import ReadsRed, config
 
-from ddim_jax import registry
 from ddim_jax.evaluation import evaluate_checkpoint
 from ddim_jax.inference import Segmenter, segment_files
 from ddim_jax.inference.calibration import Calibrated, load_calibration, save_calibration
@@ -26,8 +25,8 @@ from ddim_jax.sampling_options import SamplingOptions
 
 ABOUT = {"dataset": "lungs", "split": "val", "images": 40, "ids_sha256": "0" * 64}
 TWICE, DAMAGED = DoubtScale(2.0, (0.2,), (1.0,)), "it is damaged"
-ODDS_OF_NONE = '{"odds": 1, "of_empty": {"foreground": 0.5}, "odds_of_empty": {"foreground": 0}}'
-CALIBRATED = Calibrated(0.9, (Quantiles(area=10.0, dice=5.0),), 1.5, ABOUT)
+UNSCALED = DoubtScale(1.0, (0.0,), (1.0,))
+CALIBRATED = Calibrated(0.9, (Quantiles(area=10.0, dice=5.0),), 1.5, ABOUT, UNSCALED)
 
 
 @pytest.fixture
@@ -63,7 +62,7 @@ def test_bounds_of_classes_are_by_their_names():
     samples = np.full((1, 10, 10, 2), -1.0, np.float32)
     samples[0, :5, :, 0] = 1
     samples[0, 5:, :2, 1] = 0.6  # a probability of 0.8
-    found = Calibrated(0.9, (Quantiles(10, 1), Quantiles(2, 1)), 1.0, ABOUT)
+    found = Calibrated(0.9, (Quantiles(10, 1), Quantiles(2, 1)), 1.0, ABOUT, DoubtScale(1.0, (0.0, 0.0), (1.0, 1.0)))
     options = SamplingOptions(protocol="mean", ensemble="mean", threshold=None)
     bounds = fuse(samples, (10, 10), options, labels, found).bounds
     assert bounds["lung"][:3] == pytest.approx((48, 52, 0.98))  # 50 +- 10 * 0.002 * 100
@@ -76,7 +75,7 @@ def test_a_calibrated_doubt_leaves_the_bounds_as_they_are():
     samples[0, :5] = 0.8
     options = SamplingOptions(protocol="mean", ensemble="mean", threshold=0.5)
     plain, calibrated = (
-        fuse(samples, (10, 10), options, calibration=CALIBRATED._replace(doubt=one)) for one in (None, TWICE)
+        fuse(samples, (10, 10), options, calibration=CALIBRATED._replace(doubt=one)) for one in (UNSCALED, TWICE)
     )
     assert calibrated.bounds == plain.bounds and (calibrated.mask == plain.mask).all()
     # 50 pixels of each kind: a doubt of 10/101, whose odds of 10 to 91 become 20 to 91.
@@ -104,22 +103,11 @@ def test_the_doubt_is_of_the_mask_before_it_is_resized(side):
     assert found.mask.any() == (side == 64) and found.doubt == pytest.approx(2 / 12, abs=1e-6)
 
 
-def test_a_calibration_of_an_earlier_version_leaves_the_doubt_as_it_is(segmenter, caplog):
-    path = save(segmenter)
-    record = json.loads(path.read_text())
-    assert record.pop("doubt") is None
-    path.write_text(json.dumps(record))
-    with caplog.at_level("WARNING"):
-        found, _ = load_calibration(segmenter, segmenter.options())
-    (line,) = caplog.messages
-    assert "an earlier version made it; doubt is as the network has it, not scaled. " in line and "--calibrate" in line
-    assert found == CALIBRATED and found.digest() != found._replace(doubt=TWICE).digest()
-    # As that version wrote it: a folder of results that was begun then goes on.
-    assert found.digest() == hashlib.sha256(b"[0.9, [[10.0, 5.0]]]").hexdigest()
-    # One with the doubt, made before empty masks had a factor of their own, is the one that its results were made with.
-    earlier = found._replace(doubt=DoubtScale(2.0, (0.5,), (1.0,)))
-    assert earlier.digest() == hashlib.sha256(b"[0.9, [[10.0, 5.0]], [2.0, [0.5]]]").hexdigest()
-    assert earlier.digest() != earlier._replace(doubt=DoubtScale(2.0, (0.5,), (0.9,))).digest()
+def test_the_digest_of_a_calibration_is_that_of_its_bounds_and_doubt():
+    # As packaged weights have it, which know no factor of empty masks.
+    packaged = CALIBRATED._replace(doubt=DoubtScale(2.0, (0.5,), (1.0,)))
+    assert packaged.digest() == hashlib.sha256(b"[0.9, [[10.0, 5.0]], [2.0, [0.5]]]").hexdigest()
+    assert packaged.digest() != packaged._replace(doubt=DoubtScale(2.0, (0.5,), (0.9,))).digest()
 
 
 def test_the_index_has_bounds_and_says_what_they_hold_for(segmenter, tmp_path):
@@ -217,27 +205,12 @@ def test_other_options_have_no_bounds_and_say_why_once(segmenter, caplog, given,
     assert len(told) == 1 and f"is not used: {reason}. " in told[0]
 
 
-def test_the_advice_is_a_command_that_makes_the_calibration_or_that_there_is_none(segmenter):
+def test_the_advice_is_how_a_calibration_is_made(segmenter):
     save(segmenter)
-    told = reason_now(segmenter, steps=3, flips=True, window=(-600.0, 1500.0), seed=4)
-    command = f"--ckpt {segmenter.checkpoint} --steps 3 --flips --window=-600,1500 --split val --calibrate` makes one"
-    assert told.endswith(f". `ddim-jax evaluate {command}")
-    for given in ({"threshold": 0.4}, {"protocol": "paper", "steps": 3}):
-        assert reason_now(segmenter, **given).endswith("Bounds are made for --protocol mean without --threshold alone")
-
-
-def test_the_command_has_the_plugins_of_the_call_that_the_run_does_not_import_itself(segmenter, tmp_path, monkeypatch):
-    for name in ("own_net", "own_sampler"):
-        (tmp_path / f"{name}.py").write_text("")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    registry.import_plugins(("own_net", "own_sampler"))
-    save(segmenter)
-    segmenter.config["plugins"] = ["own_net"]
-    assert f" --ckpt {segmenter.checkpoint} --plugins own_sampler --steps 3 --split val" in reason_now(
-        segmenter, steps=3
-    )
-    segmenter.config["plugins"] = ["own_net", "own_sampler"]
-    assert f" --ckpt {segmenter.checkpoint} --steps 3 --split val" in reason_now(segmenter, steps=3)
+    for given in ({"steps": 3, "flips": True}, {"threshold": 0.4}, {"protocol": "paper"}):
+        told = reason_now(segmenter, **given).partition(" now and was ")[2]
+        assert ". `ddim-jax evaluate --ckpt RUN --split val --calibrate` with the same options makes one (of" in told
+        assert told.endswith("for the protocol mean and its own threshold alone")
 
 
 def reason_now(segmenter, **given):
@@ -272,10 +245,11 @@ def test_other_weights_have_no_bounds(segmenter):
         (lambda text: text.replace('"area": ', '"area": 1e999, "x": '), "it is damaged"),
         (lambda text: text.replace('"area": ', '"area": true, "x": '), "it is damaged"),
         (lambda text: text.replace('"coverage": 0.9', '"coverage": 1.9'), "it is damaged"),
-        (lambda text: text.replace('"doubt": null', '"doubt": {"odds": -1, "of_empty": {"foreground": 0.5}}'), DAMAGED),
-        (lambda text: text.replace('"doubt": null', '"doubt": {"odds": 1, "of_empty": {"foreground": 2}}'), DAMAGED),
-        (lambda text: text.replace('"doubt": null', '"doubt": {"odds": 1, "of_empty": {}}'), DAMAGED),
-        (lambda text: text.replace('"doubt": null', f'"doubt": {ODDS_OF_NONE}'), DAMAGED),
+        (lambda text: text.replace('"odds": 1.0', '"odds": -1'), DAMAGED),
+        (lambda text: text.replace('"foreground": 0.0', '"foreground": 2'), DAMAGED),
+        (lambda text: text.replace('"of_empty"', '"of_none"'), DAMAGED),
+        (lambda text: text.replace('"foreground": 1.0', '"foreground": 0'), DAMAGED),
+        (lambda text: text.replace('"doubt": {', '"doubt": null, "x": {'), DAMAGED),
         (lambda text: text.replace('"temperature": ', '"temperature": -'), "it is damaged"),
         (lambda text: text.replace("foreground", "lung"), "it is damaged"),
         (lambda text: text.replace('"about": {', '"about": 1, "x": {'), "it is damaged"),

@@ -80,7 +80,7 @@ def test_the_most_doubtful_first_and_ties_by_name(tmp_path):
         "2,a,/in/a.png,0.2,0.25,,7\n"
         "3,b,/in/b.png,0.2,0.25,,7\n"
     )
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".flagged.sha256", "flagged.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["flagged.csv"]
 
 
 def test_the_most_doubtful_slice_is_named_as_its_results_are(tmp_path):
@@ -179,21 +179,22 @@ def test_a_list_that_lacks_an_image_does_not_stay(folder, out, caplog):
     segment_files(red_segmenter(), folder, out, flag_uncertain=0.2)
     Image.fromarray(grey_square(125)).save(folder / "f.png")
     segment_files(red_segmenter(), folder, out)
-    assert not (out / "flagged.csv").exists() and "flagged.csv: removed" in caplog.text
+    told = f"flagged.csv lacks the images segmented now, and is kept as {out}/flagged.1.csv"
+    assert not (out / "flagged.csv").exists() and told in caplog.text
     segment_files(red_segmenter(), folder, out, flag_uncertain=0.2)
     assert names(out) == ["f", "d"]
 
 
 @pytest.mark.parametrize("segments", [True, False])
-def test_a_list_that_somebody_edited_is_kept(folder, out, caplog, segments):
-    """A list is removed because an image is segmented, or one of another share takes its place."""
+def test_a_list_that_differs_is_kept_under_another_name(folder, out, caplog, segments):
+    """A list is renamed because an image is segmented, or one of another share takes its place."""
 
     def run(share=0.4):
         return segment_files(red_segmenter(), folder, out, flag_uncertain=share)
 
-    run(0.2)
     run()
-    assert not list(out.glob("flagged.?.csv"))  # as they were written
+    run()
+    assert not list(out.glob("flagged.?.csv"))  # the same list
     for number in (1, 2):
         edited = f"checked on day {number}\n" + (out / "flagged.csv").read_text()
         (out / "flagged.csv").write_text(edited)
@@ -202,22 +203,9 @@ def test_a_list_that_somebody_edited_is_kept(folder, out, caplog, segments):
         assert run().done == segments
         assert (out / f"flagged.{number}.csv").read_text() == edited
         assert names(out)[:2] == ["d", "c"]
-        assert f"flagged.csv was edited, and is kept as {out}/flagged.{number}.csv" in caplog.text
+        assert f", and is kept as {out}/flagged.{number}.csv" in caplog.text
     run()
     assert len(list(out.glob("flagged*.csv"))) == 3
-    (out / ".flagged.sha256").unlink()  # as of an earlier version: nobody knows
-    run()
-    assert "flagged.csv may have been edited, for there is no .flagged.sha256, and is kept as" in caplog.text
-
-
-def test_a_record_of_an_earlier_version_says_by_its_unlikeness_if_its_bounds_hold(out):
-    bounds = {"lung": {"area_low": 1, "area_high": 3, "dice_low": 0.5}}
-    record = {"file": "x.png", "status": "ok", "doubt": 0.1, "mean_uncertainty": 0.0, "area": 2, "bounds": bounds}
-    unlike = {"a": 1.5, "b": 0.5, "c": None}
-    out.mkdir(exist_ok=True)
-    write_flagged(out / "flagged.csv", [record | {"name": k, "unlikeness": v} for k, v in unlike.items()], 0.9)
-    with open(out / "flagged.csv", newline="") as file:
-        assert [row["unlike"] for row in csv.DictReader(file)] == ["True", "False", ""]
 
 
 def test_a_run_that_stops_leaves_no_list(folder, out, monkeypatch):

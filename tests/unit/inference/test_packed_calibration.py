@@ -22,11 +22,11 @@ from ddim_jax.inference.calibration import (
 )
 from ddim_jax.inference.calibration_advice import calibrated_options
 from ddim_jax.inference.packing import pack
-from ddim_jax.metrics import Quantiles
+from ddim_jax.metrics import DoubtScale, Quantiles
 from ddim_jax.runtime.errors import CheckpointError, InputError
 
 ABOUT = {"dataset": "lungs", "split": "val", "images": 40, "ids_sha256": "0" * 64}
-CALIBRATED = Calibrated(0.9, (Quantiles(area=2.0, dice=5.0),), 1.5, ABOUT)
+CALIBRATED = Calibrated(0.9, (Quantiles(area=2.0, dice=5.0),), 1.5, ABOUT, DoubtScale(1.0, (0.0,), (1.0,)))
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +81,7 @@ def test_other_options_have_no_bounds_from_a_file_either(run, tmp_path, caplog):
     )
     assert found is None and "mine.safetensors is not used: steps is 3 now and was 2" in why_not
     assert why_not in caplog.text
-    command = f"--ckpt {tmp_path}/mine.safetensors --steps 3 --data-root DIR --split all --calibrate --output OUT`"
-    assert f". `ddim-jax evaluate {command}, DIR with images that" in why_not
+    assert "(of packed weights `--ckpt FILE --data-root DIR --split all --calibrate --output OUT`)" in why_not
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The reading of images is in the index: their range, their orientation, damage that the user allows, inversion."""
+"""The reading of images is in the index: their range, their orientation, damage, inversion."""
 
 import io
 
@@ -43,11 +43,7 @@ def test_notes_range_and_orientation_are_recorded(tmp_path):
     assert not {"orientation", "range", "notes"} & found["usual"].keys()
     assert found["deep"]["range"] == [0, 4095] and "notes" not in found["deep"]
     assert found["marked"]["range"] == [0, 65535] and found["marked"]["notes"][0].startswith("few levels (14 are left")
-
-    # With the same settings: only what failed is done.
-    summary = segment_files(red_segmenter(), tmp_path / "in", tmp_path / "out", allow_damaged=True)
-    assert (summary.done, summary.kept, summary.notes) == (1, 5, {"damaged": 1})
-    assert records(tmp_path / "out")["hole"]["notes"][0].startswith("damaged (Corrupt JPEG data")
+    assert found["hole"]["status"] == "failed" and "(Corrupt JPEG data" in found["hole"]["reason"]
 
 
 def test_inverted_files_give_what_the_others_give(tmp_path):
@@ -81,20 +77,3 @@ def test_pillow_images_of_grey_and_colours_are_taken():
     for image in (Image.fromarray(colours), Image.fromarray(colours[..., 0])):
         expected = red_segmenter().segment(np.asarray(image))
         np.testing.assert_array_equal(red_segmenter().segment(image).probability, expected.probability)
-
-
-def test_damaged_images_that_an_earlier_run_allowed_are_not_done_without(tmp_path):
-    (tmp_path / "in").mkdir()
-    Image.fromarray(picture(0, SIZE, SIZE)).save(tmp_path / "in/usual.png")
-    (tmp_path / "in/hole.jpg").write_bytes(jpeg_with_a_hole())
-
-    def run(**given):
-        summary = segment_files(red_segmenter(), tmp_path / "in", tmp_path / "out", **given)
-        return summary.done, summary.kept, len(summary.failed)
-
-    assert run(allow_damaged=True) == (2, 0, 0) and run(allow_damaged=True) == (0, 2, 0)
-    before = contents(tmp_path / "out")
-    for _ in range(2):
-        assert run() == (0, 1, 1) and records(tmp_path / "out")["hole"]["status"] == "failed"
-    assert contents(tmp_path / "out") == before  # nothing of an unchanged image is deleted
-    assert run(allow_damaged=True) == (1, 1, 0) and run(allow_damaged=True) == (0, 2, 0)

@@ -11,7 +11,7 @@ from ddim_jax.runtime.errors import InputError
 NAMES = ["a", "b", "c", "d", "sub/e"]
 
 
-@pytest.mark.parametrize("other", ["input", "save", "flag_uncertain", "allow_damaged"])
+@pytest.mark.parametrize("other", ["input", "save", "flag_uncertain"])
 @pytest.mark.parametrize("at_work", [True, False])
 def test_processes_that_were_given_different_work_are_refused(folder, out, monkeypatch, other, at_work):
     """Each would do its share of its own list: half of both would never be done."""
@@ -20,7 +20,7 @@ def test_processes_that_were_given_different_work_are_refused(folder, out, monke
         given = {"input": folder, **given}
         return segment_files(red_segmenter(), given.pop("input"), out, process=Process(index, 2), **given)
 
-    of_another = {"input": folder / "sub", "save": ("mask", "overlay"), "flag_uncertain": 0.5, "allow_damaged": True}
+    of_another = {"input": folder / "sub", "save": ("mask", "overlay"), "flag_uncertain": 0.5}
     different = of_another[other]
     refused = rf"{other} is .*, and .* for process 0 of 2\. Each process does a share .* with the same arguments"
     if at_work:

@@ -246,7 +246,7 @@ def test_slices_with_nothing_to_see_are_counted(out, tmp_path):
     nibabel.save(nibabel.Nifti1Image(values, np.diag([1, 1, 2, 1])), tmp_path / "v.nii.gz")
     assert segment_files(red_segmenter(), tmp_path / "v.nii.gz", out).notes == {"even": 1, "no areas in mm2": 1}
     assert records(out)["v"]["notes"] == [
-        "even (2 of 3 slices; there is one value in all pixels)",
+        "even (2 of 3 slices; there is one value in all pixels, so the result is empty)",
         "no areas in mm2 (xyzt_units says no unit of lengths; if they are mm: img.header.set_xyzt_units('mm') in "
         "nibabel, and save it)",
     ]
@@ -263,7 +263,7 @@ def test_a_window_is_named_where_it_leaves_nothing_to_see_and_not_where_nothing_
         source.read(index)
         return [note.partition("; ")[2] for note in source.notes if note.startswith("even")]
 
-    assert details(0) == ["there is one value in all pixels)"]
+    assert details(0) == ["there is one value in all pixels, so the result is empty)"]
     assert [text[: len("the window 900,4 shows")] for text in details(1)] == told
 
 

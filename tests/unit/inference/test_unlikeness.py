@@ -143,14 +143,6 @@ def test_noise_that_hides_nothing_is_flagged_and_smaller_copies_are_not():
     assert max(shares[:2]) <= 0.15 and shares[2:] == [1, 1]
 
 
-def test_the_reference_of_an_earlier_version_judges_by_what_it_knows():
-    values = drawn(40)
-    found = fit_reference(values[:, :24])
-    again = Reference.from_record(json.loads(json.dumps(found.as_record())))
-    assert again.mean.shape == (24,)
-    assert [again.unlikeness(one) for one in values] == [found.unlikeness(one[:24]) for one in values]
-
-
 @pytest.mark.parametrize("shape", [(1, 1), (3, 500), (64, 64, 1), (200, 90, 3)])
 def test_pictures_of_any_size_are_described(shape):
     image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)

@@ -104,21 +104,26 @@ def test_areas_of_a_reader_that_does_not_tell_space_from_time_are_summed(tmp_pat
 
 @pytest.mark.parametrize(("unit", "millimetre"), [("mm", 1), ("micron", 1e-3), ("unknown", None)])
 def test_of_a_nifti_file(tmp_path, out, unit, millimetre):
-    image = nibabel.Nifti1Image(np.full((SIZE, SIZE, 3), 900, np.int16), np.diag([-0.5, -2.0, 3.0, 1.0]))
+    values = np.full((SIZE, SIZE, 4), 900, np.int16)
+    values[0, 0, :3] = -900
+    image = nibabel.Nifti1Image(values, np.diag([-0.5, -2.0, 3.0, 1.0]))
     image.header.set_xyzt_units(unit)
     nibabel.save(image, tmp_path / "v.nii")
     record = run(tmp_path / "v.nii", out)
-    assert record["area"] == 3 * SIZE**2
+    area = 3 * (SIZE**2 - 1)  # of the slice of one value nothing
+    assert record["area"] == area and "even (1 of 4 slices; there is one value in all pixels" in record["notes"][0]
     if millimetre is None:
         assert "volume_ml" not in record
     else:
         # 0.5 x 2 x 3 mm = 3 mm3 of a voxel
-        assert record["volume_ml"] == pytest.approx(3 * SIZE**2 * 3 * millimetre**3 / 1000, rel=1e-5)
+        assert record["volume_ml"] == pytest.approx(area * 3 * millimetre**3 / 1000, rel=1e-5)
 
 
 def test_one_slice_has_an_area_and_no_volume(tmp_path, out):
-    record = run(ct_slice(tmp_path / "x.dcm", np.full((SIZE, SIZE), 900)), out)
-    assert record["area_mm2"] == 256 * 0.375 and not {"volume_ml", "slices", "area_of_slices"} & record.keys()
+    values = np.full((SIZE, SIZE), 900)
+    values[0, 0] = -900
+    record = run(ct_slice(tmp_path / "x.dcm", values), out)
+    assert record["area_mm2"] == 255 * 0.375 and not {"volume_ml", "slices", "area_of_slices"} & record.keys()
 
 
 def test_of_several_classes_each_has_its_volume():

@@ -13,7 +13,7 @@ from served import decoded, half, network, png
 
 from ddim_jax.cli import serve as command
 from ddim_jax.inference import Segmenter
-from ddim_jax.metrics import Quantiles
+from ddim_jax.metrics import DoubtScale, Quantiles
 from ddim_jax.serve import app
 from ddim_jax.serve.network import ServedNetwork
 
@@ -97,9 +97,8 @@ def test_two_checkpoints_beside_each_other(serving):
 def test_the_interval_of_a_calibrated_checkpoint(serving, monkeypatch, tmp_path):
     from ddim_jax.inference.calibration import Calibrated
 
-    found = Calibrated(
-        0.9, (Quantiles(0.5, 0.2),), 1.0, {"dataset": "d", "split": "val", "images": 40, "ids_sha256": "x"}
-    )
+    about = {"dataset": "d", "split": "val", "images": 40, "ids_sha256": "x"}
+    found = Calibrated(0.9, (Quantiles(0.5, 0.2),), 1.0, about, DoubtScale(1.0, (0.0,), (1.0,)))
     served = network()
     monkeypatch.setattr(served.segmenter, "calibration", lambda options=None: (found, ""))
     grey = np.tile(np.linspace(0, 255, SIZE).astype(np.uint8), (SIZE, 1))
