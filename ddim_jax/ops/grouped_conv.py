@@ -84,7 +84,7 @@ def grouped_conv(
     alone makes programs for CPUs, and `portable_operations` those for other platforms. With compiled kernels, float32
     can be differentiated in reverse mode, once; within `portable_operations` in both modes, any number of times.
     Minimal filtering, on CPUs, adds inputs before it multiplies them: those beyond a hundredth of what float32 holds
-    may overflow, and one that is not finite spreads over its tile of up to 4 x 4 results.
+    may overflow, and one that is not finite spreads over the tiles, of up to 4 x 4 results, that see it.
 
     Args:
       x: [batch, H, W, in_channels], float.

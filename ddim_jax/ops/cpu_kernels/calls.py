@@ -56,8 +56,8 @@ class Geometry:
 
     winograd: the side of a tile, 2 or 4, of minimal filtering (Lavin and Gray, 2016), for kernels of 3 x 3 and strides
       of 1; 0: direct sums. It adds inputs before it multiplies them: they may not be larger than a hundredth of what
-      float32 holds, and one that is not finite spreads to the outputs of its tile. With 4 the transforms multiply by
-      thirds and by square roots, so that whole numbers are not exact.
+      float32 holds, and one that is not finite spreads to the outputs of the tiles that see it. With 4 the transforms
+      multiply by thirds and by square roots, so that whole numbers are not exact.
     winograd_kernel: the same for the gradient of the kernel.
     in_place: of one group with strides of 1, the value without a copy of pixels or kernel; of 1 x 1 without zeros
       around, the gradient of the input too.

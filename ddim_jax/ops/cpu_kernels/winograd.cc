@@ -4,8 +4,8 @@
 // For a tile of outputs, inputs and kernel are transformed and multiplied point by point: for 2 x 2 outputs 16
 // multiplications instead of 36, for 4 x 4 36 instead of 144. Over all channels, each point is a matrix product,
 // [tiles, inputs] times [inputs, outputs]. The transforms add, subtract and multiply by small numbers. Inputs are added
-// before they are multiplied: those beyond a sixteenth of what float32 can hold may overflow, and one that is not finite
-// spreads over its tile.
+// before they are multiplied: those beyond a hundredth of what float32 can hold may overflow, and one that is not finite
+// spreads over the tiles that see it.
 //
 // Groups of a few channels are transformed together, so that their channels fill the vectors; the products are of one
 // group each.

@@ -9,10 +9,8 @@ from benchmarks.quality.pretrained import RECIPES
 from configs import folder
 from ddim_jax import pretrained
 from ddim_jax.checkpoints.weights import open_weights
-from ddim_jax.config import resolve_config, without_paths
-from ddim_jax.fields import with_added
+from ddim_jax.config import resolve_config, saved_config, without_paths
 from ddim_jax.runtime.errors import CheckpointError
-from ddim_jax.schema import SCHEMA
 
 
 def test_every_file_has_one():
@@ -29,7 +27,7 @@ def test_the_last_part_is_the_config_of_the_file(name):
     config.update_from_flattened_dict(dict(recipe.parts[-1]))
     expected = without_paths(resolve_config(config))
     expected["data"]["segments"] = [f"foreground={segment}" for segment in recipe.segments]
-    assert with_added(open_weights(name).metadata["config"], SCHEMA) == expected
+    assert saved_config(Path(name), open_weights(name).metadata) == expected
 
 
 def test_a_folder_with_the_name_of_the_weights_is_no_hindrance(tmp_path, monkeypatch):

@@ -161,7 +161,7 @@ def test_a_line_that_is_no_record_is_named(tmp_path, damaged):
 
 
 def test_any_value_of_any_field_of_a_line_is_taken_or_the_line_is_named(tmp_path):
-    """What is taken may be asked for, whatever it is."""
+    """A value that is taken may be asked for."""
     wrong = (None, True, -1, 0.5, 2**63, 10**400, float("nan"), "", "x", [], [0, -1], ["a"], {}, {"a": 1})
     fields = {"bytes": 5, "mtime_ns": 7, "outputs": ["mask"], "output_bytes": [4], "area": 3, "seconds": 0.1}
     good, named = json.loads(line("a", **fields)), 0

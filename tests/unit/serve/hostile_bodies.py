@@ -29,8 +29,8 @@ def png_chunks(*chunks, size=(30, 40), depth=8, colour=2, interlaced=0):
     return SOME + chunk(b"IHDR", header) + b"".join(chunk(*one) for one in chunks) + chunk(b"IEND", b"")
 
 
-def rows(count=40):
-    return zlib.compress(bytes(count * 91))
+def rows():
+    return zlib.compress(bytes(40 * 91))
 
 
 def plain_tiff(width=4, height=4, strip=122, following=0):
@@ -140,20 +140,20 @@ def dicom_parts(at, **attributes):
     return data[:first], data[first:pixels], data[pixels + 12 :]
 
 
-def first_group(syntax, ahead=b"", counted=True):
-    """A first group of that transfer syntax, with attributes ahead of it, and with or without its length."""
+def first_group(syntax):
+    """A first group of that transfer syntax."""
     syntax = syntax.encode() + b"\0" * (len(syntax) % 2)
     group = element(2, 1, "OB", b"\0\1") + element(2, 2, "UI", b"1.2.840.10008.5.1.4.1.1.2\0")
-    group += element(2, 3, "UI", b"1.2.3\0") + ahead + element(2, 0x10, "UI", syntax)
-    return bytes(128) + b"DICM" + (element(2, 0, "UL", struct.pack("<I", len(group))) if counted else b"") + group
+    group += element(2, 3, "UI", b"1.2.3\0") + element(2, 0x10, "UI", syntax)
+    return bytes(128) + b"DICM" + element(2, 0, "UL", struct.pack("<I", len(group))) + group
 
 
-def deflated(at, behind=b"", pixels=b"", ahead=b"", counted=True):
-    """A deflated slice with more behind it, with other pixels, or with a long first group."""
-    _, attributes, own = dicom_parts(at)
+def deflated(at, pixels):
+    """A deflated slice with other pixels."""
+    _, attributes, _ = dicom_parts(at)
     squeeze = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS)
-    content = squeeze.compress(attributes + element(0x7FE0, 0x10, "OW", pixels or own) + behind) + squeeze.flush()
-    return first_group("1.2.840.10008.1.2.1.99", ahead, counted) + content
+    content = squeeze.compress(attributes + element(0x7FE0, 0x10, "OW", pixels)) + squeeze.flush()
+    return first_group("1.2.840.10008.1.2.1.99") + content
 
 
 def encapsulated(at, syntax, fragments):
@@ -189,7 +189,6 @@ BODIES = {
     "a PNG of 80 million pixels": (lambda at: png_chunks(size=(10000, 8000)), 413),
     "a PNG of no width": (lambda at: png_chunks(size=(0, 10)), 422),
     "a PNG with a page behind its mark": (lambda at: SOME + SCRIPT.encode() * 20, 422),
-    "a PNG with too few rows": (lambda at: png_chunks((b"IDAT", rows(3))), 422),
     "a PNG with a text bomb": (lambda at: png_chunks((b"zTXt", b"k\0\0" + zlib.compress(bytes(2**26)))), 422),
     "a PNG with a profile bomb": (lambda at: png_chunks((b"iCCP", b"k\0\0" + zlib.compress(bytes(2**26)))), 422),
     "a PNG of more rows than it says": (lambda at: png_chunks((b"IDAT", zlib.compress(bytes(2**25)))), 200),
@@ -260,14 +259,6 @@ BODIES = {
     "a DICOM of a negative window": (lambda at: dicom(at, WindowCenter=0, WindowWidth=-5), 200),
     "a DICOM turned by nothing": (lambda at: dicom(at, ImageOrientationPatient=[0] * 6), 200),
     "a deflated DICOM of many zeros": (lambda at: deflated(at, pixels=bytes(2**25)), 422),
-    "a deflated DICOM with many zeros behind it": (lambda at: deflated(at, behind=bytes(2**25)), 422),
-    "a deflated DICOM that says so late": (
-        lambda at: deflated(at, pixels=bytes(2**25), ahead=element(2, 0x102, "OB", bytes(2**13))),
-        422,
-    ),
-    "a deflated DICOM of no first length": (lambda at: deflated(at, pixels=bytes(2**25), counted=False), 422),
-    "a deflated DICOM of many attributes": (lambda at: deflated(at, behind=bytes(2**20)), 200),
-    "a cut deflated DICOM": (lambda at: deflated(at)[:-9], 422),
     "a DICOM of many private items": (lambda at: with_private(at, EMPTY * 30_000), 200),
     "a DICOM of many private items without length": (
         lambda at: with_private(
@@ -289,4 +280,4 @@ BODIES = {
     ),
     "a JPEG-LS DICOM of many empty parts": (lambda at: encapsulated(at, "4.80", EMPTY * 140_001 + SEQUENCE_END), 422),
 }
-"""How each is made in a folder, and the status of the answer."""
+"""Each with what makes it in a folder, and the status of the answer."""
