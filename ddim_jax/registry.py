@@ -45,6 +45,7 @@ class Registry(Generic[T]):
         self._calls, self._check = calls, check
         self._entries: dict[str, T] = {}
         self._origins: dict[str, str] = {}
+        self._imports: dict[str, list[str]] = {}
         self._complete, self._finding = False, False
         self._lock = threading.RLock()
 
@@ -57,6 +58,8 @@ class Registry(Generic[T]):
         """
         caller = inspect.currentframe().f_back
         place = f"{caller.f_code.co_filename}, line {caller.f_lineno}"
+        frames = [frame for frame, _ in traceback.walk_stack(caller) if frame.f_code.co_name == "<module>"]
+        imports = [frame.f_globals.get("__name__", "") for frame in frames]
         if not isinstance(name, str) or not name:
             raise ConfigError(
                 f"{place}: the name of a {self.kind} is {name!r}; expected a text. Did you forget it? It stands in "
@@ -74,7 +77,7 @@ class Registry(Generic[T]):
                     f"{origin} registers a {self.kind} {name!r}, and so did {self._origins.get(name)}; expected "
                     "another name"
                 )
-            self._entries[name], self._origins[name] = entry, origin
+            self._entries[name], self._origins[name], self._imports[name] = entry, origin, imports
             return entry
 
         return add
@@ -140,6 +143,11 @@ class Registry(Generic[T]):
     def items(self) -> Iterator[tuple[str, T]]:
         """Names and entries, in alphabetical order."""
         return ((name, self._entries[name]) for name in self)
+
+    def imports(self, name: str) -> list[str]:
+        """The module whose import registered an entry, the one that imported it, and so on; [] where there is none."""
+        self._find()
+        return self._imports.get(name, [])
 
     def _find(self) -> None:
         if self._complete:

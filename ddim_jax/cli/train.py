@@ -32,6 +32,8 @@ _REGISTRIES = {
     "sample.sampler": SAMPLERS,
     "sample.ensemble": ENSEMBLES,
 }
+_UNNAMED = ("config_config", "__main__")
+"""Modules that no import finds again: a config file, as ml_collections calls it, and the program."""
 NEED_LESS = (
     "Raise train.accumulate, lower data.image_size or train.batch_size, or set model.overrides.remat, which "
     "lightweight_ddim, ddim and medsegdiff have."
@@ -99,8 +101,7 @@ def _parse(arguments: list[str], required: tuple[str, ...]) -> list[str]:
         for name in sorted(given.unset):
             section, _, field = name.rpartition(".")
             (config[section] if section else config)[field] = None
-        if not config.get("plugins"):
-            _check_registered(config.to_dict(), file)
+        _check_registered(config.to_dict(), file)
     except flags.Error as error:
         raise ConfigError(_refused_flag(error) or _without_traceback(str(error))) from error
     except OSError as error:
@@ -127,20 +128,29 @@ def _parse(arguments: list[str], required: tuple[str, ...]) -> list[str]:
 
 
 def _check_registered(config: Mapping[str, Any], file: str) -> None:
-    """Refuses what a module registered that a config file imports and `plugins` does not name.
+    """Refuses what a config file, or a module that it imports, registered and the import of `plugins` would not.
 
     The checkpoints would not say where it is, and no other command would find it.
     """
+    plugins = tuple(config.get("plugins") or ())
+    system = config.get("systems", {}).get(config.get("model", {}).get("name"), {})
     for name, registry in _REGISTRIES.items():
         section, _, field = name.partition(".")
-        found = config.get(section, {}).get(field)
+        values = (part.get(section, {}).get(field) for part in (config, system))
+        found = next((value for value in values if value is not None), None)
         for one in found if isinstance(found, tuple | list) else [found]:
-            entry = dict(registry.items()).get(one)
-            module = getattr(getattr(entry, "module", entry), "__module__", "ddim_jax.")
-            if not module.startswith("ddim_jax."):
+            module, *importers = registry.imports(one) or ["ddim_jax."]
+            if module in _UNNAMED:
+                raise ConfigError(
+                    f"--config: {file}: {name} is {one!r}, which this file registers itself, so that no checkpoint "
+                    "would say where it is; expected it in a module of its own, named in config.plugins"
+                )
+            known = {module, *importers}.difference(_UNNAMED).intersection(plugins)
+            if not module.startswith("ddim_jax.") and not known:
+                expected = ", ".join(f'"{plugin}"' for plugin in (*plugins, module))
                 raise ConfigError(
                     f"--config: {file}: {name} is {one!r} of the module {module}, which plugins does not name, so that "
-                    f'no checkpoint would say where it is; expected config.plugins = ("{module}",)'
+                    f"no checkpoint would say where it is; expected config.plugins = ({expected}{',' * (not plugins)})"
                 )
 
 

@@ -22,6 +22,7 @@ from ddim_jax.evaluation.targets import read_evaluation
 from ddim_jax.imageio.images import ReadOptions
 from ddim_jax.inference import Segmenter, load_checkpoints
 from ddim_jax.inference.calibration import run_folder
+from ddim_jax.registry import DATASETS
 from ddim_jax.runtime.errors import DataError, InputError
 from ddim_jax.runtime.once import say_once
 from ddim_jax.runtime.remote import local_path
@@ -193,16 +194,18 @@ def _elsewhere(segmenter: Segmenter, root: Path, split: str | None, data: Mappin
     """The data set at `root`, and the split of it that is scored; nothing is written there.
 
     It is a folder of images/ and masks/ unless it is the published set that was trained on, unpacked elsewhere; it is
-    one too where the training had no folder, which packed weights do not tell. A folder without a table and without
-    folders called after splits is scored whole, unless it is the one that was trained on, moved: then it has its split.
+    one too where the training had no folder, and for packed weights of a plug-in's data set, which do not tell whether
+    it had one. A folder without a table and without folders called after splits is scored whole, unless it is the one
+    that was trained on, moved: then it has its split.
     """
     about = configured(data) | {"root": root}
     if root.is_file():
         raise DataError(f"{root}: is a file; unpack it, and give the folder with images/ and masks/ in it.")
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; expected a folder with images/ and masks/ in it.")
-    without_files = data["name"] in generated_names() or not (data["root"] or segmenter.is_packed)
-    if without_files or all(images_and_masks(root)):
+    of_package = (DATASETS.imports(data["name"]) or [""])[0].startswith("ddim_jax.")
+    has_files = of_package if segmenter.is_packed else bool(data["root"])
+    if data["name"] in generated_names() or not has_files or all(images_and_masks(root)):
         about["name"] = "folder"
     if about["name"] != "folder":
         about |= {"annotators": ()}

@@ -50,7 +50,13 @@ def _shown(character: str) -> str:
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, with what was given as `printable` has it; it takes values as -600,1500."""
+    """A parser whose errors are one line, with what was given as `printable` has it; it takes values as -600,1500.
+
+    Options have to be written out: an abbreviation may be what another option was called.
+    """
+
+    def __init__(self, **given: Any):
+        super().__init__(**given, allow_abbrev=False)
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
         """Parses as argparse does, but takes -600,1500 behind an option for its value, not for an option."""

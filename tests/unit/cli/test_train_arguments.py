@@ -17,7 +17,7 @@ from tiny_runs import config_file, tiny_config
 from ddim_jax.cli import begin
 from ddim_jax.cli import train as command
 from ddim_jax.config import resolve_config
-from ddim_jax.registry import MODELS
+from ddim_jax.registry import LOSSES, MODELS
 
 ROOT = Path(__file__).parents[3]
 
@@ -201,34 +201,70 @@ class Network(nn.Module):
 """
 
 
+LOSS = """
+import functools
+from ddim_jax import register
+
+register.loss("half")(functools.partial(lambda weight, logits, x0, labels: weight * (logits - x0), 0.5))
+"""
+
+
 @pytest.fixture
 def networks(tmp_path, monkeypatch):
-    """Two modules with networks, whose fields of one name have two types."""
+    """Two modules with networks, whose fields of one name have two types; one that imports the first; and a loss."""
     (tmp_path / "net_one.py").write_text(NETWORK.format(name="one", type="int = 4"))
     (tmp_path / "net_two.py").write_text(NETWORK.format(name="two", type="tuple = (4,)"))
+    (tmp_path / "with_one.py").write_text("import net_one\n")
+    (tmp_path / "loss.py").write_text(LOSS)
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(MODELS, "_entries", dict(MODELS.items()))
+    for registry in (MODELS, LOSSES):
+        monkeypatch.setattr(registry, "_entries", dict(registry.items()))
     yield
-    for name in ("net_one", "net_two"):
+    for name in ("net_one", "net_two", "with_one", "loss"):
         sys.modules.pop(name, None)
 
 
+def not_named(field, module, expected):
+    return (
+        f"error: --config: imports.py: {field} of the module {module}, which plugins does not name, so that no "
+        f"checkpoint would say where it is; expected config.plugins = ({expected})"
+    )
+
+
+OF_THE_FILE = (
+    "error: --config: imports.py: diffusion.loss is 'half', which this file registers itself, so that no checkpoint "
+    "would say where it is; expected it in a module of its own, named in config.plugins"
+)
+IN_SYSTEM = "systems.lightweight_ddim.diffusion.loss=half"
+
+
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("first", "arguments", "told"),
     [
+        ("import net_one", ["model.name=one"], not_named("model.name is 'one'", "net_one", '"net_one",')),
+        ("import net_one", ["model.name=one", "plugins=net_one"], ["train.py"]),
+        ("import net_one", ["model.name=unet"], ["train.py"]),
         (
-            ["--config.model.name=one"],
-            "error: --config: imports.py: model.name is 'one' of the module net_one, which plugins does not name, so "
-            'that no checkpoint would say where it is; expected config.plugins = ("net_one",)',
+            "import net_one",
+            ["model.name=one", "plugins=net_two"],
+            not_named("model.name is 'one'", "net_one", '"net_two", "net_one"'),
         ),
-        (["--config.model.name=one", "--config.plugins=net_one"], ["train.py"]),
-        (["--config.model.name=unet"], ["train.py"]),
+        ("import with_one", ["model.name=one", "plugins=with_one"], ["train.py"]),
+        ("import loss", ["diffusion.loss=half"], not_named("diffusion.loss is 'half'", "loss", '"loss",')),
+        ("import loss", [IN_SYSTEM], ["train.py"]),  # the loss that is set goes before it
+        (
+            "import loss",
+            ["diffusion.loss=none", IN_SYSTEM],
+            not_named("diffusion.loss is 'half'", "loss", '"loss",'),
+        ),
+        (LOSS, ["diffusion.loss=half"], OF_THE_FILE),
+        (f"{LOSS}\nPLUGINS = ('config_config',)", ["diffusion.loss=half"], OF_THE_FILE),
     ],
 )
-def test_a_network_that_a_config_file_imports_has_to_be_in_plugins(parse, networks, arguments, told):
-    text = tiny_file()
-    Path("imports.py").write_text(text.replace("def get_config():", "import net_one\n\n\ndef get_config():"))
-    assert parse("--config", "imports.py", *arguments) == told
+def test_what_a_config_file_brings_has_to_be_in_plugins(parse, networks, first, arguments, told):
+    text = tiny_file().replace("def get_config():", f"PLUGINS = ()\n{first}\n\n\ndef get_config():")
+    Path("imports.py").write_text(text.replace("return config", "config.plugins = PLUGINS\n    return config"))
+    assert parse("--config", "imports.py", *(f"--config.{argument}" for argument in arguments)) == told
 
 
 @pytest.mark.parametrize(

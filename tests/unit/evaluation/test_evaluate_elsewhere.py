@@ -34,10 +34,10 @@ def make_folder(root, count=12):
 def scored(monkeypatch, tmp_path):
     """A function that evaluates a checkpoint and gives the ids, the split and the folder of the results."""
 
-    def score(data, trained_on=None, **given):
+    def score(data, trained_on=None, is_packed=False, **given):
         config = {"data": {"image_size": 4, "cache_dir": str(tmp_path / "cache"), **data}}
         place = str(tmp_path / "run/checkpoints/8")
-        about = {"checkpoint": place, "checkpoints": (place,), "others": (), "is_packed": False}
+        about = {"checkpoint": place, "checkpoints": (place,), "others": (), "is_packed": is_packed}
         about["options"] = lambda options, **read: SimpleNamespace(**read)
         loaded = SimpleNamespace(config=config, training_data={"train_ids_sha256": trained_on}, **about)
         monkeypatch.setattr(checkpoint, "load_checkpoints", lambda paths, **_: loaded)
@@ -72,6 +72,19 @@ def test_a_folder_is_not_passed_over_for_a_data_set_without_files(scored, tmp_pa
     assert scored({"name": "drawn", "root": "/nowhere"}, data_root=tmp_path / "hospital")[0] == ("test",)
     with pytest.raises(DataError, match="hospital has no folder images and no folder masks"):
         scored({"name": "drawn", "root": ""}, data_root=tmp_path / "hospital")
+    packed = {"is_packed": True, "output_dir": tmp_path / "out"}  # which do not tell whether it had files
+    with pytest.raises(DataError, match="hospital has no folder images and no folder masks"):
+        scored({"name": "drawn", "root": ""}, data_root=tmp_path / "hospital", **packed)
+    make_folder(tmp_path / "hospital")
+    assert scored({"name": "drawn", "root": ""}, data_root=tmp_path / "hospital", **packed)[:2] == (ALL, "all")
+
+
+@pytest.mark.parametrize("name", ["rsua", "isbi2016", "polypdb"])
+def test_packed_weights_of_a_published_set_find_it_unpacked_elsewhere(scored, tmp_path, monkeypatch, name):
+    monkeypatch.setitem(DATASETS._entries, name, lambda split, options: SimpleNamespace(name=name, ids=(split,)))
+    packed = {"is_packed": True, "output_dir": tmp_path / "out"}
+    (tmp_path / "unpacked").mkdir()
+    assert scored({"name": name, "root": ""}, data_root=tmp_path / "unpacked", **packed)[:2] == (("test",), "test")
 
 
 def divided(root, **parts):

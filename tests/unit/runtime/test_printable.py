@@ -56,6 +56,16 @@ def test_an_argument_that_is_not_known(capsys):
     assert capsys.readouterr().err == f"sample: error: unrecognized arguments: {SHOWN}; see sample --help\n"
 
 
+def test_an_option_is_not_abbreviated(capsys):
+    parser = Parser(prog="sample")
+    parser.add_argument("--steps", type=int)
+    assert parser.parse_args(["--steps", "2"]).steps == 2
+    for given in (["--step", "2"], ["--step=2"]):
+        with pytest.raises(SystemExit):
+            parser.parse_args(given)
+        assert capsys.readouterr().err.startswith("sample: error: unrecognized arguments: --step")
+
+
 def test_a_value_may_begin_with_a_minus():
     parser = Parser()
     for name in ("--window", "--config.data.ignore"):
