@@ -86,8 +86,10 @@ def load_folder(split: str, options: DataOptions) -> PairSource:
         )
     source = source_of(chosen, division.group)
     source.division = division
-    trained_on = {key for name, own in keys.items() if division.split.get(name) == "train" for key in own}
-    source.patients = frozenset(key for pair in chosen for key in keys[pair.id] if key not in trained_on)
+    source.trained_on = frozenset(
+        key for name, own in keys.items() if division.split.get(name) == "train" for key in own
+    )
+    source.patients = frozenset(key for pair in chosen for key in keys[pair.id]) - source.trained_on
     return source
 
 
