@@ -27,7 +27,7 @@ class Division(NamedTuple):
       unwritten: where the split is still to be written; None if it stands there, or is a fold.
       rule: that made it, in words: "drawn by seed 0".
       differs: the seed or the groups of a drawn table that are others than were asked for, in words; "" for none.
-      of_folders: the groups are the first folders, which data.groups=none would divide.
+      of_folders: data.groups=none would give more groups, for first folders stay together.
     """
 
     split: dict[str, str]

@@ -62,28 +62,23 @@ def groups_of_pairs(pairs: Iterable[Pair], keys: Mapping[str, Iterable[Key]]) ->
     return {name: called.get(joined_to(key), key[1]) for name, (key, *_) in own.items()}
 
 
-def are_folders(group: Mapping[str, str]) -> bool:
-    """Returns True if the first folders of the pairs are their groups, and not patients of several folders.
-
-    Args:
-      group: of each pair.
-    """
-    folders = {_first_folder(name) for name in group}
-    return folders != {""} and len(set(group.values())) >= len(folders)
-
-
-def why_so_few(group: Mapping[str, str], of_folders: bool) -> str:
+def why_so_few(group: Mapping[str, str], apart: Mapping[str, str]) -> str:
     """Sentences on what made the groups of pairs fewer than are needed, and what to do.
 
     Args:
       group: of each pair.
-      of_folders: the groups are folders by data.groups=folder.
+      apart: its group with data.groups=none, called as `groups_of_pairs` does.
     """
+    names, names_apart = set(group.values()), {apart[name] for name in group}
     why, way = "", "Write a splits.csv (stem,split; or stem,fold for data.folds)."
-    if any(name.startswith(_OF_PATIENT) for name in group.values()):
-        is_one = len(set(group.values())) == 1 and not of_folders
-        why = "All files have one PatientID" if is_one else "Files of one PatientID stay together"
-        why += ", as anonymised ones may. " if is_one else ", which anonymised ones may share. "
+    of_folders = len(names_apart) > len(names)
+    if any(name.startswith(_OF_PATIENT) for name in names_apart):
+        if len(names_apart) == 1:
+            why = "All files have one PatientID, as anonymised ones may. "
+        elif of_folders:
+            why = "Files of one PatientID stay together, and so do the folders that they are in. "
+        else:
+            why = "Files of one PatientID stay together, which anonymised ones may share. "
     if of_folders:
         way = f"Set data.groups=none if the folders are no patients, or w{way[1:]}"
     return why + way

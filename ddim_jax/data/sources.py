@@ -63,7 +63,7 @@ class Source(Protocol):
 
     A source may also have a text `note` for readers of its results (see `note_of`), `labels` (see `labels_of`), the
     number of its `annotators` (see `annotators_of`), the `groups` and the `volumes` of its pairs (see `groups_of` and
-    `volumes_of`), `patients` (see `patients_of`) and a method `count_pixels` (see `pixels_of`).
+    `volumes_of`), `patients` and `trained_on` (see `patients_of`) and a method `count_pixels` (see `pixels_of`).
     """
 
     name: str
@@ -136,6 +136,11 @@ def patients_of(source: Source) -> frozenset[tuple[str, str]]:
     return getattr(source, "patients", frozenset())
 
 
+def trained_on_of(source: Source) -> frozenset[tuple[str, str]]:
+    """Those of the training split beside a source that says them, likewise; else none."""
+    return getattr(source, "trained_on", frozenset())
+
+
 def volumes_of(source: Source) -> tuple[Volume | None, ...]:
     """The volume that each pair is a slice of; None for an image by itself."""
     return tuple(getattr(source, "volumes", [None] * len(source.ids)))
@@ -165,12 +170,13 @@ class PairSource:
     Attributes:
       division: of the whole folder that it is a split of, a `ddim_jax.data.division.Division`; None for other sources.
       place: a digest of the path of that folder, by which it is told from others of its name; None likewise.
-      patients: see `patients_of`.
+      patients, trained_on: see `patients_of` and `trained_on_of`.
     """
 
     division: Any = None
     place: str | None = None
     patients: frozenset[tuple[str, str]] = frozenset()
+    trained_on: frozenset[tuple[str, str]] = frozenset()
 
     def __init__(
         self,

@@ -42,7 +42,7 @@ def few_in_words(
 
 
 def numbered_in_words(names: Iterable[str]) -> str:
-    """One line where most names differ from others by their last number alone, as those of one patient's slices do.
+    """One line where most names differ from others by their last number alone, as those of one patient's slices may.
 
     "" where fewer than three beginnings have several names each, as of a list numbered throughout (img_1 to img_100).
 

@@ -9,7 +9,7 @@ from absl import logging
 
 from ddim_jax.data.division import GROUPS, Division, Unwritten
 from ddim_jax.data.folds import draw_folds, hold_out, read_folds
-from ddim_jax.data.groups import are_folders, why_so_few
+from ddim_jax.data.groups import why_so_few
 from ddim_jax.data.options import DataOptions
 from ddim_jax.data.seeded import digest, seeded_order, seeded_split
 from ddim_jax.data.sources import SPLITS
@@ -21,7 +21,12 @@ from ddim_jax.runtime.once import say_once
 from ddim_jax.runtime.values import first_names, quantity
 
 
-def divide(options: DataOptions, ids: Sequence[str], groups: Mapping[str, str] | None = None) -> Division:
+def divide(
+    options: DataOptions,
+    ids: Sequence[str],
+    groups: Mapping[str, str] | None = None,
+    apart: Mapping[str, str] | None = None,
+) -> Division:
     """The split of a folder of pairs: its splits.csv, or one drawn by a seed (8:1:1) once and written down.
 
     Where there is no table and all first folders are called after splits (train, val, test), these are the split.
@@ -41,6 +46,7 @@ def divide(options: DataOptions, ids: Sequence[str], groups: Mapping[str, str] |
       ids: the names of the pairs.
       groups: the group of each (a patient); pairs of one group are in one split. A column group of the table goes
         before, and may call them otherwise. None: each pair for itself.
+      apart: the group of each with data.groups=none, for what is advised. None: as `groups`.
 
     Raises:
       DataError: splits.csv does not fit the folder (each name is given, up to ten) or is a link to nothing, there are
@@ -65,17 +71,18 @@ def divide(options: DataOptions, ids: Sequence[str], groups: Mapping[str, str] |
         _check_joining(root, path, table, ids)
         differs = _drawn_otherwise(options, path, table, groups)
     group = _group_of(ids, groups, {} if options.folds and differs else table.group)
-    of_folders = options.groups == "folder" and (table.is_drawn or not table.group) and are_folders(group)
+    apart = group if table.group and not table.is_drawn else _group_of(ids, groups if apart is None else apart, {})
     if options.folds and table.fold:
         division = _fold_of_table(options, path, table, group)
     elif options.folds:
-        division = _fold_drawn(options, path, table, group, of_folders)
+        division = _fold_drawn(options, path, table, group, apart)
     else:
-        division = _split(options, path, table, group, of_folders)
+        division = _split(options, path, table, group, apart)
         if table.is_drawn and table.seed != options.seed:
             differs = f"{path}: was drawn by seed {table.seed}, and data.split_seed is {options.seed}"
         division = division._replace(differs=differs)
-    division = division._replace(of_folders=of_folders)
+    more_apart = len(set(apart.values())) > len(set(group.values()))
+    division = division._replace(of_folders=options.groups == "folder" and more_apart)
     _say_left_out(path, division.split, ids)
     if not options.read_only:
         division.keep()
@@ -93,7 +100,7 @@ def _fold_of_table(options: DataOptions, path: Path, table: SplitTable, group: d
 
 
 def _fold_drawn(
-    options: DataOptions, path: Path | None, table: SplitTable, group: dict[str, str], of_folders: bool
+    options: DataOptions, path: Path | None, table: SplitTable, group: dict[str, str], apart: Mapping[str, str]
 ) -> Division:
     """The division by drawn folds of the pairs of somebody's table but for its test images, or of all pairs."""
     of_user = {} if table.is_drawn else table.split
@@ -102,7 +109,7 @@ def _fold_drawn(
     used = of_user or group
     drawn = {name: group[name] for name in used if of_user.get(name) != "test"}
     of_table = table.group and not table.is_drawn
-    why = f"The groups are those of {path}." if of_table else why_so_few(drawn, of_folders)
+    why = f"The groups are those of {path}." if of_table else why_so_few(drawn, apart)
     number = draw_folds(drawn, options.folds, options.seed, why)
     _say_numbered(options.root, drawn)
     split = hold_out(used, number, options.folds, options.fold)
@@ -110,13 +117,13 @@ def _fold_drawn(
 
 
 def _split(
-    options: DataOptions, path: Path | None, table: SplitTable, group: dict[str, str], of_folders: bool
+    options: DataOptions, path: Path | None, table: SplitTable, group: dict[str, str], apart: Mapping[str, str]
 ) -> Division:
     """The division into three by a table, by folders called after splits, or by a draw."""
     root, seed, cache_dir = options.root, options.seed, options.cache_dir
     if not table.split:
         unwritten = Unwritten(root, cache_dir, seed)
-        split = _drawn(root, group, seed, of_folders)
+        split = _drawn(root, group, apart, seed)
         _say_numbered(root, group)
         return Division(split, {}, group, unwritten, f"drawn by seed {seed}")
     if table.group:
@@ -177,13 +184,13 @@ def _group_of(ids: Sequence[str], groups: Mapping[str, str], of_table: Mapping[s
     return {name: of_table.get(name) or new.get(name) or groups.get(name) or name for name in ids}
 
 
-def _drawn(root: Path, group: Mapping[str, str], seed: int, of_folders: bool) -> dict[str, str]:
+def _drawn(root: Path, group: Mapping[str, str], apart: Mapping[str, str], seed: int) -> dict[str, str]:
     names = set(group.values())
     if len(names) < 3 <= len(group):
         raise DataError(
             f"{root}: the {len(group)} pairs are of {quantity(len(names), 'group')} (folders below images/, "
             "volumes, or patients that the files name), which stay together; a split needs at least 3. "
-            f"{why_so_few(group, of_folders)}"
+            f"{why_so_few(group, apart)}"
         )
     of_groups = seeded_split(names, seed)
     return {name: of_groups[group[name]] for name in group}

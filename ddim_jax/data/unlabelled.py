@@ -1,10 +1,9 @@
 """Images without masks that a training sees beside its labelled ones; those that it knows already are left out."""
 
-import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from ddim_jax.data.clinic_checks import check_planes, check_ranges
 from ddim_jax.data.discovery import images_and_masks, listed, name_problem
 from ddim_jax.data.facts import PixelBudget, image_digest
 from ddim_jax.data.groups import Key, patient_keys
-from ddim_jax.data.sources import Source, data_error, patients_of
+from ddim_jax.data.sources import Source, data_error, patients_of, same_name, trained_on_of
 from ddim_jax.imageio.images import ReadOptions, count_pixels, log_notes, read_image
 from ddim_jax.imageio.listing import iterate_images
 from ddim_jax.imageio.stacks import count_slices, read_slice
@@ -45,14 +44,21 @@ class Unlabelled(NamedTuple):
 
 
 def load_unlabelled(
-    folder: Path, labelled: Mapping[str, Source], image_size: int, reading: ReadOptions = ReadOptions(), *, most: int
+    folder: Path,
+    labelled: Mapping[str, Source],
+    image_size: int,
+    reading: ReadOptions = ReadOptions(),
+    *,
+    most: int,
+    groups: Literal["folder", "none"] = "folder",
 ) -> Unlabelled:
     """Reads the images below `folder`, each once, without those that are labelled.
 
     An image of the validation or the test split that is trained on without its mask is a leak all the same: the
     scores would no longer be those of unknown images. So what looks like an image of any split is left out, be it
     saved again or at another size, and told; as are files that cannot be read, and other images of the patients of
-    the validation and the test split (`ddim_jax.data.sources.patients_of`).
+    the validation and the test split (`ddim_jax.data.sources.patients_of`), known by PatientID or first folder, with
+    what shares a first folder or a PatientID with these, and so on, but for those of the training split.
 
     Args:
       folder: searched through and through.
@@ -60,6 +66,8 @@ def load_unlabelled(
       image_size: S, in pixels.
       reading: how images are read.
       most: bytes of the images at that size, at most; they are all kept in memory.
+      groups: as `ddim_jax.data.options.DataOptions` has it; first folders are those below images/ where `folder` has
+        that.
 
     Raises:
       DataError: `folder` has no image, or none that can be read and is not labelled; it holds masks too; a name is
@@ -105,19 +113,26 @@ def load_unlabelled(
                 + listed(_texts(left_out))
             )
         kept = [row for row in range(len(pictures)) if row not in left_out]
+        has_patients = any(patients_of(source) for source in labelled.values())
+        keys = {row: pictures.patient_keys(row, groups) for row in kept if has_patients}
+        in_folders = False
         for split, source in labelled.items():
             own = np.stack(list(pool.map(known, ((source, row) for row in range(len(source))))))
             same = [row for row, is_same in zip(kept, looks_like_any(small[kept], own), strict=True) if is_same]
             kept = [row for row in kept if row not in set(same)]
-            patients = patients_of(source)
-            others = [row for row in kept if patients and not patients.isdisjoint(pictures.patient_keys(row))]
-            kept = [row for row in kept if row not in set(others)]
+            of_patients = _of_patients(keys, patients_of(source), trained_on_of(source))
+            others = [row for row in kept if row in of_patients]
+            kept = [row for row in kept if row not in of_patients]
+            in_folders |= any(key[0] == "folder" for row in others for key in keys[row])
             for rows, what in ((same, f"of the {split} split"), (others, f"of patients of the {split} split")):
                 if rows:
                     names = listed(pictures.ids[row] for row in rows)
                     told.append(f"{len(rows)} of {len(pictures)} unlabelled images are {what} and left out: {names}")
     if not kept:
-        raise DataError(f"{folder}: no image is left to train on without a mask (data.unlabelled). " + "; ".join(told))
+        way_out = ". Set data.groups=none if the folders are no patients" if in_folders else ""
+        raise DataError(
+            f"{folder}: no image is left to train on without a mask (data.unlabelled). {'; '.join(told)}{way_out}"
+        )
     ids = tuple(pictures.ids[row] for row in kept)
     return Unlabelled(
         ids, images[kept], {f"unlabelled/{pictures.ids[row]}": str(found[row]) for row in kept}, tuple(told)
@@ -146,7 +161,8 @@ class _Pictures:
     """The images below a folder, read when asked for."""
 
     def __init__(self, folder: Path, reading: ReadOptions):
-        masks = images_and_masks(folder)[1] if folder.is_dir() else None
+        images, masks = images_and_masks(folder) if folder.is_dir() else (None, None)
+        self._above = f"{images.name}/" if images is not None else ""
         if masks is not None:
             raise DataError(
                 f"{folder}: has a folder {masks.name}; masks would be taken for images. Expected a folder of "
@@ -184,11 +200,26 @@ class _Pictures:
         log_notes(file, picture.notes)
         return picture.pixels
 
-    def patient_keys(self, row: int) -> tuple[Key, ...]:
-        return patient_keys(unicodedata.normalize("NFC", self.ids[row]), self._places[row][0])  # as names of pairs are
+    def patient_keys(self, row: int, groups: str) -> tuple[Key, ...]:
+        name = self.ids[row].removeprefix(self._above)
+        keys = patient_keys(name, self._places[row][0])
+        return tuple(_compared(key) for key in keys if groups == "folder" or key[0] == "patient")
 
     def count_pixels(self, row: int) -> int:
         return count_pixels(self._places[row][0])
+
+
+def _compared(key: Key) -> Key:
+    return (key[0], same_name(key[1])) if key[0] == "folder" else key
+
+
+def _of_patients(keys: Mapping[int, Collection[Key]], patients: Iterable[Key], trained_on: Iterable[Key]) -> set[int]:
+    """The rows that have a key of `patients`, or one of another such row that is not `trained_on`, and so on."""
+    known, passed_over, found = set(map(_compared, patients)), set(map(_compared, trained_on)), set()
+    while new := {row for row, own in keys.items() if row not in found and not known.isdisjoint(own)}:
+        found |= new
+        known |= {key for row in new for key in keys[row]} - passed_over
+    return found
 
 
 def _texts(errors: Mapping[int, DataError]) -> Sequence[str]:

@@ -160,6 +160,7 @@ def read_unlabelled(data: Mapping[str, Any], labelled: Mapping[str, Source], of:
         data["image_size"],
         ReadOptions.of(data),
         most=data["resident_bytes"],
+        groups=data["groups"],
     )
     names = int(digest_of(found.digests)[:7], 16)
     if len(set(of_all(names))) > 1:

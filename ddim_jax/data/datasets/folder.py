@@ -64,9 +64,10 @@ def load_folder(split: str, options: DataOptions) -> PairSource:
         check_ranges(root, (pair.image for pair in pairs if pair.slice is None))
         tell_of_ranges(root, (pair.image for pair in pairs if not pair.slice))
     check_planes(root, (pair.image for pair in pairs if pair.slice == 0))
-    counted = {"patient"} | ({"folder"} if options.groups == "folder" else set())
-    keys = {pair.id: [key for key in patient_keys(pair.id, pair.image) if key[0] in counted] for pair in pairs}
-    groups = groups_of_pairs(pairs, keys)
+    keys = {pair.id: patient_keys(pair.id, pair.image) for pair in pairs}
+    keys_apart = {name: [key for key in own if key[0] == "patient"] for name, own in keys.items()}
+    keys = keys_apart if options.groups == "none" else keys
+    groups, apart = groups_of_pairs(pairs, keys), groups_of_pairs(pairs, keys_apart)
 
     def source_of(pairs: list[Pair], groups: Mapping[str, str]) -> PairSource:
         place = root.resolve()
@@ -76,7 +77,7 @@ def load_folder(split: str, options: DataOptions) -> PairSource:
 
     if split == "all":
         return source_of(pairs, groups)
-    division = divide(options, [pair.id for pair in pairs], groups)
+    division = divide(options, [pair.id for pair in pairs], groups, apart)
     chosen = [pair for pair in pairs if division.split.get(pair.id) == split]
     if not chosen:
         raise EmptySplit(
@@ -85,8 +86,10 @@ def load_folder(split: str, options: DataOptions) -> PairSource:
         )
     source = source_of(chosen, division.group)
     source.division = division
-    trained_on = {key for name, own in keys.items() if division.split.get(name) == "train" for key in own}
-    source.patients = frozenset(key for pair in chosen for key in keys[pair.id] if key not in trained_on)
+    source.trained_on = frozenset(
+        key for name, own in keys.items() if division.split.get(name) == "train" for key in own
+    )
+    source.patients = frozenset(key for pair in chosen for key in keys[pair.id]) - source.trained_on
     return source
 
 

@@ -9,7 +9,7 @@ from dicom_files import ct_slice
 from pair_files import mask, save
 
 from ddim_jax.data import load_dataset
-from ddim_jax.data.groups import are_folders, groups_of_pairs, patient_keys
+from ddim_jax.data.groups import groups_of_pairs, patient_keys
 from ddim_jax.data.sources import Pair, Volume
 from ddim_jax.runtime.errors import DataError
 
@@ -54,12 +54,6 @@ def test_the_keys_of_a_patient_are_what_the_file_says_and_the_first_folder(tmp_p
     assert patient_keys("x", ct_slice(tmp_path / "y.dcm", np.zeros((4, 4)), patient="")) == ()
 
 
-def test_groups_are_folders_unless_patients_go_across():
-    assert are_folders({"a/1": "a", "a/2": "a", "b/1": "b"}) and are_folders({"a/1": "patient of a/1", "2": "2"})
-    assert not are_folders({"a/1": "patient of a/1", "b/1": "patient of a/1"})
-    assert not are_folders({"1": "1", "2": "2"})
-
-
 @pytest.mark.parametrize("identities", ["one a file", "some without"])
 def test_the_images_of_a_folder_stay_together_whatever_their_files_say(root, identities):
     """An anonymiser gives each file an identity of its own, or removes some."""
@@ -93,3 +87,27 @@ def test_files_that_all_have_one_patient_are_refused_with_the_cause(root):
     assert load_dataset("folder", "train", root=root).ids == ("0", "1")
     (root / "splits.csv").write_text("stem,fold\n0,0\n1,1\n2,2\n3,2\n")
     assert load_dataset("folder", "test", root=root, folds=3, fold=2).ids == ("2", "3")
+
+
+@pytest.mark.parametrize("kind", ["two views", "an image without"])
+def test_folders_that_share_patients_are_refused_with_the_setting_that_divides_them(root, kind):
+    """AP/ and lateral/ of twelve patients; two folders with one patient, and images that name none."""
+    for view in ("AP", "lateral"):
+        (root / f"images/{view}").mkdir()
+        for number in range(12):
+            name, series = f"{view}/{number}", f"1.2.{number}.{len(view)}"
+            if number and kind == "an image without":
+                save(root / f"images/{name}.png", mask(number))
+            else:
+                scan = root / f"images/{name}.dcm"
+                ct_slice(scan, np.zeros((12, 10)), patient=f"ID{number}", series=series, **WINDOW)
+            save(root / f"masks/{name}.png", mask(number))
+    with pytest.raises(DataError) as caught:
+        load_dataset("folder", "train", root=root)
+    assert str(caught.value).endswith(
+        "a split needs at least 3. Files of one PatientID stay together, and so do the folders that they are in. Set "
+        "data.groups=none if the folders are no patients, or write a splits.csv (stem,split; or stem,fold for "
+        "data.folds)."
+    )
+    apart = load_dataset("folder", "train", root=root, groups="none").division
+    assert len(set(apart.group.values())) == (12 if kind == "two views" else 23) and not apart.of_folders

@@ -13,8 +13,9 @@ from ddim_jax.runtime.errors import DataError
 from ddim_jax.runtime.once import say_once
 
 
-def divided(root, ids, of_pair=None, **options):
-    return divide(DataOptions(root, **{"cache_dir": root / "cache", "read_only": True, **options}), ids, of_pair)
+def divided(root, ids, of_pair=None, apart=None, **options):
+    options = {"cache_dir": root / "cache", "read_only": True, **options}
+    return divide(DataOptions(root, **options), ids, of_pair, apart)
 
 
 def test_folders_called_after_splits_are_the_split(tmp_path, said):
@@ -94,7 +95,7 @@ def test_a_table_that_was_drawn_otherwise_than_is_asked_for_is_refused_by_what_c
     with pytest.raises(
         DataError, match=r"12 groups of pairs .* 24 folds .*\. Set data\.groups=none if the folders are"
     ):
-        divided(tmp_path, ids, folders, folds=24)
+        divided(tmp_path, ids, folders, {}, folds=24)
     (tmp_path / "splits.csv").unlink()
     draw(tmp_path, ids, seed=5)
     divided(tmp_path, ids, seed=5, groups="none").check_drawn()
@@ -203,20 +204,23 @@ def test_the_way_out_of_too_few_groups_is_one_that_helps(tmp_path):
     several = {f"x{number:02d}": f"patient of x{number // 6}" for number in range(12)}
     table = "rite a splits.csv (stem,split; or stem,fold for data.folds)."
     anonymised = f"All files have one PatientID, as anonymised ones may. W{table}"
-    for groups, way in (
-        (volumes, f"W{table}"),
-        (folders, f"Set data.groups=none if the folders are no patients, or w{table}"),
-        (one, anonymised),
-        (across, anonymised),
-        (several, f"Files of one PatientID stay together, which anonymised ones may share. W{table}"),
+    none = f"Set data.groups=none if the folders are no patients, or w{table}"
+    together = "Files of one PatientID stay together, "
+    for groups, apart, way in (
+        (volumes, volumes, f"W{table}"),
+        (folders, {}, none),
+        (one, one, anonymised),
+        (across, across, anonymised),
+        (across, across | {"p1/x": "p1/x"}, f"{together}and so do the folders that they are in. {none}"),
+        (several, several, f"{together}which anonymised ones may share. W{table}"),
     ):
         count = len(set(groups.values()))
         with pytest.raises(DataError) as split:
-            divided(tmp_path, list(groups), groups)
+            divided(tmp_path, list(groups), groups, apart)
         assert f"are of {count} group{'s' * (count > 1)} (folders" in str(split.value)
         assert str(split.value).endswith(f"a split needs at least 3. {way}")
         with pytest.raises(DataError) as folds:
-            divided(tmp_path, list(groups), groups, folds=3)
+            divided(tmp_path, list(groups), groups, apart, folds=3)
         named = f"{count} group{'s' * (count > 1)} of pairs cannot be divided into 3 folds (data.folds). {way}"
         assert str(folds.value) == named
     with pytest.raises(DataError) as split:

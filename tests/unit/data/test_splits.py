@@ -126,8 +126,8 @@ def test_names_with_line_separators_come_back(tmp_path):
     assert read_split(tmp_path / "splits.csv").split == split
 
 
-def draw(root, ids, groups=None, **options):
-    return divide(DataOptions(root, **{"cache_dir": root / "cache", **options}), ids, groups).split
+def draw(root, ids, groups=None, apart=None, **options):
+    return divide(DataOptions(root, **{"cache_dir": root / "cache", **options}), ids, groups, apart).split
 
 
 def test_patients_stay_together(tmp_path, said):
@@ -157,7 +157,7 @@ def test_a_table_that_tears_a_group_is_refused_and_one_without_groups_is_told(tm
 def test_too_few_folders_for_patients_are_refused_with_the_option(tmp_path):
     ids = [f"{name}/{number}" for name in ("benign", "malignant") for number in range(9)]
     with pytest.raises(DataError, match=r"the 18 pairs are of 2 groups .* data\.groups=none"):
-        draw(tmp_path, ids, groups={name: name.partition("/")[0] for name in ids})
+        draw(tmp_path, ids, groups={name: name.partition("/")[0] for name in ids}, apart={})
     assert draw(tmp_path, ids) == seeded_split(ids, 0)
 
 

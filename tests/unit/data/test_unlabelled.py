@@ -38,8 +38,8 @@ def scene(number):
 SPLITS = {"train": Labelled(scene(0), scene(1)), "val": Labelled(scene(2)), "test": Labelled(scene(3))}
 
 
-def load(folder, splits=SPLITS, most=10**6):
-    return load_unlabelled(folder, splits, 16, most=most)
+def load(folder, splits=SPLITS, most=10**6, **options):
+    return load_unlabelled(folder, splits, 16, most=most, **options)
 
 
 def test_pictures_are_read_at_the_training_size_with_their_digests(tmp_path):
@@ -93,7 +93,8 @@ def test_other_images_of_patients_of_validation_and_test_are_left_out(tmp_path):
 
     def found(groups):
         names = ("train", "val", "test")
-        return load(more, {split: load_dataset("folder", split, root=labelled, groups=groups) for split in names})
+        splits = {split: load_dataset("folder", split, root=labelled, groups=groups) for split in names}
+        return load(more, splits, groups=groups)
 
     both = found("folder")
     assert both.ids == ("p0/03.dcm", "p0/04.dcm", "p1/08.png", "p1/09.png")
@@ -112,6 +113,68 @@ def test_other_images_of_patients_of_validation_and_test_are_left_out(tmp_path):
     ]
     (labelled / "splits.csv").write_text("stem,split\np0,train\np2,val\np4,test\n" + "\n".join(lines))
     assert found("folder").ids == alone.ids
+
+
+class OfPatients(Labelled):
+    """A test split that says its patients."""
+
+    patients = frozenset({("patient", "Secret"), ("folder", "P0")})
+
+
+def scan(file, number, patient):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    ct_slice(file, scene(number)[..., 0].astype(int), patient=patient, series=f"1.2.{number}", **WINDOW)
+
+
+def test_folders_of_images_that_are_left_out_by_patient_are_left_out_too(tmp_path):
+    """Labelled images of one PatientID or one first folder are of one group likewise, and so are theirs."""
+    scan(tmp_path / "q/x.dcm", 11, "Secret")
+    save(tmp_path / "q/y.png", scene(12))
+    scan(tmp_path / "q/z.dcm", 13, "Other")
+    scan(tmp_path / "r/x.dcm", 14, "Other")
+    save(tmp_path / "r/y.png", scene(15))
+    scan(tmp_path / "s/x.dcm", 16, "Third")
+    scan(tmp_path / "flat.dcm", 17, "Fourth")
+    splits = {"test": OfPatients(scene(3))}
+    found = load(tmp_path, splits)
+    assert found.ids == ("flat.dcm", "s/x.dcm")
+    assert found.told == (
+        "5 of 7 unlabelled images are of patients of the test split and left out: q/x.dcm, q/y.png, q/z.dcm, r/x.dcm, "
+        "r/y.png",
+    )
+    assert load(tmp_path, splits, groups="none").ids == (
+        "flat.dcm", "q/y.png", "q/z.dcm", "r/x.dcm", "r/y.png", "s/x.dcm"
+    )  # fmt: skip
+    splits["test"].trained_on = frozenset({("patient", "Other")})  # so that r is a folder of the training split's
+    assert load(tmp_path, splits).ids == ("flat.dcm", "r/x.dcm", "r/y.png", "s/x.dcm")
+    # A copy of a test image tells of its patient too.
+    scan(tmp_path / "s/copy.dcm", 18, "Secret")
+    shown = {"test": OfPatients(load(tmp_path / "s", SPLITS).images[0])}
+    (tmp_path / "flat.dcm").unlink()
+    with pytest.raises(DataError, match=r"no image is left .* s/x\.dcm\. Set data\.groups=none if the folders are no"):
+        load(tmp_path, shown)
+
+
+def test_what_shares_a_folder_with_the_training_split_is_kept_in_a_pre_training_on_it(root):
+    """By a table of somebody's own that divides a folder whose files name two patients."""
+    for number, patient in enumerate("AABBC"):
+        scan(root / f"images/{'p0' if number < 4 else 'p1'}/{number}.dcm", number, patient)
+        save(root / f"masks/{'p0' if number < 4 else 'p1'}/{number}.png", np.tri(96, 112, dtype=np.uint8) * 255)
+    (root / "splits.csv").write_text("stem,split\np0/0,train\np0/1,train\np0/2,test\np0/3,val\np1,test\n")
+    splits = {split: load_dataset("folder", split, root=root) for split in ("val", "test")}
+    assert splits["test"].patients == {("patient", "B"), ("patient", "C"), ("folder", "p1")}
+    assert load(root / "images", splits).ids == ("p0/0.dcm", "p0/1.dcm")
+
+
+@pytest.mark.parametrize("below", ["", "images/", "Image/"])
+def test_first_folders_are_compared_below_images_in_any_case(below, tmp_path):
+    save(tmp_path / f"{below}p0/new.png", scene(11))
+    save(tmp_path / f"{below}p1/new.png", scene(12))
+    found = load(tmp_path, {"test": OfPatients(scene(3))})
+    assert found.ids == (f"{below}p1/new.png",)
+    assert found.told == (
+        f"1 of 2 unlabelled images are of patients of the test split and left out: {below}p0/new.png",
+    )
 
 
 def test_files_that_cannot_be_read_are_left_out_and_named(tmp_path):
