@@ -17,7 +17,6 @@
 namespace ddim_jax {
 namespace {
 
-constexpr int64_t kBlock = 2 * kLanes;  // most outputs of one tile of a product
 constexpr int64_t kTileBytes = 128 << 10;  // of the transformed inputs of a task, for the second-level cache
 constexpr int64_t kTogether = 32;  // channels of groups that are transformed together, on their narrower side
 constexpr int64_t kTasksOfTiles = 32;  // at least, so that no thread has much more to do than another

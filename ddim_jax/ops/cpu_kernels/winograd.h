@@ -15,6 +15,7 @@ namespace ddim_jax {
 // Sums of a tile of a product: they fit into the registers (16 with AVX, 32 with AVX-512) beside the operands, and are
 // enough that none waits for the one before.
 constexpr int kSums = kLanes == 16 ? 24 : 12;
+constexpr int64_t kBlock = 2 * kLanes;  // outputs of one tile of a product, at most
 constexpr int64_t kLeastTasks = 16;
 
 template <int N>

@@ -8,9 +8,8 @@
 namespace ddim_jax {
 namespace {
 
-constexpr int64_t kBlock = 2 * kLanes;        // outputs of one tile of a product
-constexpr int64_t kChannels = 64;             // of inputs and of outputs of a task, at most or little more
-constexpr int64_t kTiles = 2 * kSums;         // whose products are summed before the sums are stored
+constexpr int64_t kChannels = 64;      // of inputs and of outputs of a task, at most or little more
+constexpr int64_t kTiles = 2 * kSums;  // whose products are summed before the sums are stored
 
 // A task sums some inputs times some outputs of one group over some of the tiles; the parts are added in their order at
 // the end, so the result does not depend on the number of threads.
