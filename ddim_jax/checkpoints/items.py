@@ -1,7 +1,6 @@
 """The parts of one step folder: the training state, the EMA weights, the metadata, the scores."""
 
 import contextlib
-import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from ddim_jax.checkpoints.manifest import read_verified
 from ddim_jax.runtime.errors import CheckpointError
+from ddim_jax.runtime.json_text import parse_json
 from ddim_jax.runtime.values import is_number
 
 METRIC = "dice"
@@ -139,7 +139,7 @@ def read_metadata(folder: Path) -> dict:
     with _reading(folder):
         if file.stat().st_size > _LARGEST:
             raise ValueError(f"metadata of {file.stat().st_size:,} bytes, expected at most {_LARGEST:,}")
-        metadata = json.loads(file.read_text(encoding="utf-8"))
+        metadata = parse_json(file.read_text(encoding="utf-8"))
     if not isinstance(metadata, dict):
         raise CheckpointError(f"{file}: holds {type(metadata).__name__}; expected an object with config and data")
     return metadata
@@ -151,8 +151,8 @@ def read_scores(folder: Path) -> tuple[dict[str, float], str | None]:
     if content is None:
         return {}, problem
     try:
-        scores = json.loads(content)
-    except (ValueError, RecursionError):
+        scores = parse_json(content)
+    except ValueError:
         scores = None
     if isinstance(scores, dict) and all(is_number(value) and math.isfinite(value) for value in scores.values()):
         return scores, None

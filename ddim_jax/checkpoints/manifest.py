@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 from ddim_jax.runtime.atomic import flush_folder, write_text
 from ddim_jax.runtime.errors import CheckpointError
 from ddim_jax.runtime.file_browsers import is_from_file_browser
+from ddim_jax.runtime.json_text import parse_json
 from ddim_jax.runtime.values import is_whole
 
 MANIFEST = "manifest.json"
@@ -110,12 +111,12 @@ def _read_manifest(folder: Path) -> tuple[dict[str, dict], str | None]:
     if len(text) > _LARGEST:
         return {}, f"{MANIFEST}: more than {_LARGEST:,} bytes; not a readable manifest"
     try:
-        records = json.loads(text)["files"]
+        records = parse_json(text)["files"]
         # Comparing with what would have been written also catches damage that still parses.
         if _serialise(records).encode() != text:
             return {}, f"{MANIFEST}: changed after it was written"
         odd = next((name for name, record in records.items() if not _is_record(name, record)), None)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return {}, f"{MANIFEST}: not a readable manifest"
     if odd is not None:
         return {}, f"{MANIFEST}: not a readable manifest: {odd!r} is no file below it with a length and a SHA-256"

@@ -19,6 +19,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from ddim_jax.runtime.atomic import atomic_path, check_place
 from ddim_jax.runtime.errors import CheckpointError, InputError
+from ddim_jax.runtime.json_text import parse_json
 from ddim_jax.runtime.values import is_whole
 
 SUFFIX = ".safetensors"
@@ -157,14 +158,14 @@ def read_packed(path: Path, require_sha256: str | None = None) -> Packed:
         raise CheckpointError(f"{path}: changed after it was packed (its SHA-256 differs); copy the file again")
     _check_finite(path, tensors, "; pack another step of the run")
     try:
-        config, data, step = json.loads(about["config"]), json.loads(about["training_data"]), int(about["step"])
-        calibration = json.loads(about.get("calibration", "null"))
+        config, data, step = parse_json(about["config"]), parse_json(about["training_data"]), int(about["step"])
+        calibration = parse_json(about.get("calibration", "null"))
         # float32 holds every float16 exactly.
         wide = {name: array.astype(np.float32, copy=False) for name, array in tensors.items()}
         params = unflatten_dict(wide, sep=".")
         if not (isinstance(data, dict) and is_whole(step, 0) and isinstance(calibration, dict | None)):
             raise ValueError("training_data, step or calibration is of another kind")
-    except (LookupError, TypeError, ValueError, RecursionError) as error:
+    except (LookupError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: its metadata cannot be read ({_first_line(error)}); {MAKE}") from error
     data |= {name: about[name] for name in ("note", "terms") if about.get(name)}
     metadata = {"config": config, "data": data, "package_version": about.get("package_version")}
@@ -183,8 +184,8 @@ def _header(path: Path, file: BinaryIO) -> dict[str, Any]:
     if len(text) != length and text[:1] == b"{":
         raise CheckpointError(f"{path}: ends within its header; copy the file again, to the end")
     try:
-        header = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        header = parse_json(text)
+    except ValueError as error:
         raise CheckpointError(foreign) from error
     if not isinstance(header, dict):
         raise CheckpointError(foreign)

@@ -1,6 +1,5 @@
 """The config of a run as a config file: `--config RUN/config.json` is get_config("RUN/config.json") of this one."""
 
-import json
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -9,6 +8,7 @@ from ddim_jax.config import override_fields, saved_config
 from ddim_jax.data.augmentation import AUGMENTATIONS
 from ddim_jax.fields import fields_of, leaves, section_dict, value_at
 from ddim_jax.runtime.errors import ConfigError
+from ddim_jax.runtime.json_text import parse_json
 from ddim_jax.schema import SCHEMA
 
 
@@ -23,8 +23,8 @@ def get_config(file: str) -> ConfigDict:
       CheckpointError: it does not hold a config, or a field cannot work; the file and the field are named.
     """
     try:
-        saved = json.loads(Path(file).read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+        saved = parse_json(Path(file).read_text(encoding="utf-8"))
+    except ValueError as error:
         raise ConfigError(f"--config: {file}: {error}; expected the config.json of a run, or a .py file") from error
     saved = saved_config(Path(file), {"config": saved})
     named = {f"data.{name}": value for name, value in leaves(AUGMENTATIONS.get(saved["data"]["augmentation"], {}))}

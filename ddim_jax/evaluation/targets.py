@@ -1,12 +1,12 @@
 """The files that an evaluation may replace: those of an earlier one, and no others."""
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ddim_jax.runtime.errors import InputError
+from ddim_jax.runtime.json_text import parse_json
 
 LOCK = ".evaluation.lock"
 """Held while files are replaced; it stays, and says of those without a metrics.json that an evaluation wrote them."""
@@ -39,8 +39,8 @@ def check_targets(folder: Path, names: Sequence[str]) -> None:
 def read_evaluation(path: Path) -> dict[str, Any] | None:
     """The content of the metrics.json of an evaluation; None where there is none, or one of somebody else."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        found = parse_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) and found.get("package") == "ddim_jax" else None
 

@@ -1,7 +1,6 @@
 """The facts that all runs in an output folder, and all processes of one run, have to agree on."""
 
 import contextlib
-import json
 import os
 import stat
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +11,7 @@ from ddim_jax.inference.processes import Process
 from ddim_jax.runtime.atomic import write_json
 from ddim_jax.runtime.environment import warn_if_changed
 from ddim_jax.runtime.errors import InputError
+from ddim_jax.runtime.json_text import parse_json
 
 SETTINGS = "settings.json"
 PROCESSES = ".processes.json"
@@ -40,7 +40,7 @@ def agree_on_settings(path: Path, settings: Mapping[str, Any], records: Sequence
       InputError: they differ, or cannot be read; or there are records without settings.
     """
     try:
-        there = json.loads(path.read_text(encoding="utf-8"))
+        there = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         for index in records:
             if index.exists():
@@ -48,7 +48,7 @@ def agree_on_settings(path: Path, settings: Mapping[str, Any], records: Sequence
                 raise InputError(message) from None
         write_json(path, dict(settings))
         return
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InputError(f"{path} cannot be read ({error}); use an empty output folder") from error
     if not isinstance(there, dict):
         raise InputError(f"{path} holds no settings; use an empty output folder")
@@ -94,9 +94,9 @@ def agree_on_work(path: Path, work: Mapping[str, Any], process: Process, alone: 
       InputError: they do not agree; what differs is named.
     """
     try:
-        there = json.loads(path.read_text(encoding="utf-8"))
+        there = parse_json(path.read_text(encoding="utf-8"))
         count, started, given = there["count"], [int(index) for index in there["started"]], dict(there["work"])
-    except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):  # with a damaged one, all begin anew
+    except (FileNotFoundError, ValueError, KeyError, TypeError):  # with a damaged one, all begin anew
         count, started, given = 0, [], {}
     if not started or (alone and (count != process.count or process.index in started)):
         started, given = [], work

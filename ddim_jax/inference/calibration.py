@@ -25,6 +25,7 @@ from ddim_jax.inference.unlikeness import IMAGES_NEEDED, Reference, too_few
 from ddim_jax.labels import Labels
 from ddim_jax.metrics import Bounds, DoubtScale, Quantiles, calibrated_bounds, check_coverage, class_statements
 from ddim_jax.runtime.atomic import write_json
+from ddim_jax.runtime.json_text import parse_json
 from ddim_jax.runtime.values import is_number
 from ddim_jax.sampling_options import SamplingOptions
 
@@ -226,8 +227,8 @@ def _read(path: Path) -> tuple[dict[str, Any] | None, str]:
     try:
         if path.stat().st_size > _LARGEST:
             raise ValueError("too large")
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        record = parse_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or "it is damaged"
         return None, f"{path} is not used: it cannot be read ({why})"
     if not isinstance(record, dict):

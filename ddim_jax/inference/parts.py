@@ -4,7 +4,6 @@
 """
 
 import contextlib
-import json
 import os
 import re
 import shutil
@@ -16,6 +15,7 @@ from absl import logging
 from ddim_jax.inference.processes import Process
 from ddim_jax.runtime.atomic import atomic_path
 from ddim_jax.runtime.errors import InputError, InUseError
+from ddim_jax.runtime.json_text import parse_json
 from ddim_jax.runtime.locks import try_lock
 
 INDEX = "index.jsonl"
@@ -90,8 +90,8 @@ def read_lines(path: Path, lines: dict[str, bytes]) -> tuple[int, bool]:
                 logging.warning("%s: the last line is incomplete (the run was killed); that image is done again", path)
                 return end, False
             try:
-                name = _checked(json.loads(line))["name"]
-            except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+                name = _checked(parse_json(line))["name"]
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
                 raise InputError(
                     f"{path}: line {number} is damaged; remove the line, and the results of its image, which is done "
                     "again"

@@ -19,6 +19,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from ddim_jax.imageio.class_colours import blended, palette
 from ddim_jax.labels import IGNORED
 from ddim_jax.runtime.atomic import atomic_path, errors_naming
+from ddim_jax.runtime.json_text import parse_json
 from ddim_jax.runtime.printable import printable
 from ddim_jax.runtime.values import is_whole, quantity
 from ddim_jax.training.stopping import Stop
@@ -206,8 +207,8 @@ class Reporter:
 def _step_of(line: bytes) -> int | None:
     """The step of a line of `metrics.jsonl`; None where it is none."""
     try:
-        values = json.loads(line)
-    except (ValueError, RecursionError):
+        values = parse_json(line)
+    except ValueError:
         return None
     step = values.get("step") if isinstance(values, dict) else None
     return step if is_whole(step, 0) else None
