@@ -16,7 +16,7 @@ from ml_collections import config_flags
 from ddim_jax.cli import configs
 from ddim_jax.cli.begin import begin, find_device, log_in_lines
 from ddim_jax.fields import fields_of
-from ddim_jax.registry import DATASETS, ENSEMBLES, LOSSES, MODELS, SAMPLERS, TRANSFORMS, import_plugins
+from ddim_jax.registry import import_plugins
 from ddim_jax.runtime.distributed import initialise
 from ddim_jax.runtime.errors import ConfigError, InputError, report_input_errors
 from ddim_jax.runtime.signals import StopRequest
@@ -24,14 +24,6 @@ from ddim_jax.runtime.values import check_names, words
 from ddim_jax.schema import SCHEMA
 from ddim_jax.training import train
 
-_REGISTRIES = {
-    "model.name": MODELS,
-    "diffusion.loss": LOSSES,
-    "data.name": DATASETS,
-    "data.transforms": TRANSFORMS,
-    "sample.sampler": SAMPLERS,
-    "sample.ensemble": ENSEMBLES,
-}
 _UNNAMED = ("config_config", "__main__")
 """Modules that no import finds again: a config file, as ml_collections calls it, and the program."""
 NEED_LESS = (
@@ -134,9 +126,11 @@ def _check_registered(config: Mapping[str, Any], file: str) -> None:
     """
     plugins = tuple(config.get("plugins") or ())
     system = config.get("systems", {}).get(config.get("model", {}).get("name"), {})
-    for name, registry in _REGISTRIES.items():
-        section, _, field = name.partition(".")
-        values = (part.get(section, {}).get(field) for part in (config, system))
+    for name, field in fields_of(SCHEMA):
+        if not hasattr(registry := field.choices, "imports"):
+            continue
+        section, _, key = name.partition(".")
+        values = (part.get(section, {}).get(key) for part in (config, system))
         found = next((value for value in values if value is not None), None)
         for one in found if isinstance(found, tuple | list) else [found]:
             module, *importers = registry.imports(one) or ["ddim_jax."]

@@ -23,6 +23,10 @@ class LossNames:
     def __contains__(self, name: object) -> bool:
         return name == MSE or name in LOSSES
 
+    def imports(self, name: object) -> list[str]:
+        """As `Registry.imports`; mse comes of none."""
+        return LOSSES.imports(name)
+
 
 def mask_of_logits(logits: jax.Array, labels: Labels = Labels()) -> jax.Array:
     """The estimate of x_0 in [-1, 1] whose probability is the sigmoid or, of exclusive classes, the softmax."""
