@@ -98,7 +98,7 @@ def check_flips(name: str, flips: bool, data: Mapping[str, Any]) -> None:
 
 
 check_batch_size = functools.partial(whole(1, 4096), "batch_size")
-"""Returns images to one program as int; InputError for what is no whole number or out of range.
+"""Returns the images that are started together as int; InputError for what is no whole number or out of range.
 
 Their number is no field of `SamplingOptions`: on a CPU no result depends on it, elsewhere no more than last bits.
 """

@@ -125,8 +125,8 @@ def add_batch_size_argument(parser: argparse.ArgumentParser) -> None:
         "--batch-size",
         type=number("batch_size", int, lambda _, size: check_batch_size(size)),
         metavar="N",
-        help="images to one compiled program (default: on a CPU 1, where results are the same to the bit whatever it "
-        "is; elsewhere up to 64, as the memory of the device has room)",
+        help="images started together: on a CPU shared by the processors, with the same bits whatever it is, elsewhere "
+        "one compiled program (default: up to 64, as network and device suggest)",
     )
 
 

@@ -17,6 +17,7 @@ import ddim_jax
 from ddim_jax.cli.checkpoint_lines import checkpoint_lines
 from ddim_jax.runtime.cache_folder import cache_folder
 from ddim_jax.runtime.errors import InputError, install_command, report_input_errors
+from ddim_jax.runtime.limits import cores
 from ddim_jax.runtime.once import say_once
 from ddim_jax.runtime.printable import Parser, printable
 from ddim_jax.runtime.values import check_names, words
@@ -122,7 +123,7 @@ def _look_at_data(options: argparse.Namespace) -> None:
     read = Labels.from_config(data), ReadOptions.of(data)
     given = {name: data[name] for name in ("annotators", "groups", "folds", "fold")} | {"seed": options.split_seed}
     say_once.cache_clear()
-    _show(examine(options.data, options.image_size, jax.default_backend(), _cores(), *read, **given))
+    _show(examine(options.data, options.image_size, jax.default_backend(), cores(), *read, **given))
 
 
 def _look_at_machine(build_kernels: bool) -> int:
@@ -171,13 +172,9 @@ def _devices() -> Iterator[Line]:
     for kind in dict.fromkeys(kinds):
         yield "device", f"{kinds.count(kind)} x {kind} ({devices[kinds.index(kind)].platform})", ""
     if devices[0].platform == "cpu":
-        yield "cores", str(_cores()), ""
+        yield "cores", str(cores()), ""
         if shutil.which("nvidia-smi"):
             yield "GPU", "there is an NVIDIA driver, but JAX uses the CPU", install_command("cuda12")
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _kernels() -> Iterator[Line]:

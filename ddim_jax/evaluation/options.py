@@ -20,7 +20,7 @@ class EvaluationOptions:
       limit: at most that many images, spread evenly over the data set; None for all.
       calibrate: the share of images, above 0 and below 1, that the bounds of areas and of Dice are made for, from
         these images on; they must not be those of the training. None to use the calibration that there is.
-      batch_size: images to one program, as for `Segmenter.segment`.
+      batch_size: images started together, as for `Segmenter.segment`.
     """
 
     split: str

@@ -1,9 +1,9 @@
-"""The number of images that one program is made for, and the images of a list in such batches."""
+"""The number of images that are started together, and the images of a list in such batches."""
 
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import flax.linen as nn
 import jax
@@ -11,20 +11,28 @@ import jax
 from ddim_jax.models import Network
 from ddim_jax.models.spec import example_inputs
 from ddim_jax.preprocessing import Prepared
+from ddim_jax.runtime.limits import cores
 from ddim_jax.sampling_options import SamplingOptions
+
+T = TypeVar("T")
 
 LARGEST = 64
 """Images of a batch that nobody asked for: they keep a device busy, and more would only wait for each other."""
+_IN_TURN = 4
+"""Images of one program on a CPU, one after the other: with fewer, starting programs takes more of the time."""
+_SMALL = 64 * 2**20
+"""Bytes of the layers of an image up to which its loops are too short to share: each thread has images of its own."""
 _AT_ONCE = 4  # images of a list that wait on the device, where batches are small
 
 
 def choose_batch_size(device: Any, bytes_of_sample: Callable[[], int], options: SamplingOptions, count: int) -> int:
-    """The images that a program is made for where nobody says: as many as surely fit into the device's memory.
+    """The images of a batch where nobody says: as many as surely fit into the device's memory.
 
-    On a CPU one. Elsewhere the largest power of two, up to `LARGEST`, of which all samples' layers would fit into half
+    Elsewhere than on a CPU the largest power of two, up to `LARGEST`, of which all samples' layers would fit into half
     of the memory (`bytes_limit` of `memory_stats()`) if every layer's result were kept, which a program for inference
-    does not do. No more than the next power of two above `count`; and one for a device that does not tell its memory,
-    and for images at sizes of their own, each of which has a program of its own.
+    does not do. On a CPU some for each processor (`in_parts`) of a network so small that an image cannot keep them
+    all busy, of another one. No more than the next power of two above `count`; and one for a device that does not tell
+    its memory, and for images at sizes of their own, each of which has a program of its own.
 
     Args:
       device: where the program runs, a `jax.Device`.
@@ -32,11 +40,25 @@ def choose_batch_size(device: Any, bytes_of_sample: Callable[[], int], options: 
       options: of these, `samples` and `size`.
       count: images that there are.
     """
-    memory = (device.memory_stats() or {}).get("bytes_limit") if device.platform != "cpu" else None
-    if not memory or count < 2 or options.size == "native":
+    if count < 2 or options.size == "native":
         return 1
-    fitting = max(1, memory // 2 // (options.samples * bytes_of_sample()))
-    return min(LARGEST, 2 ** int(math.log2(fitting)), 2 ** math.ceil(math.log2(count)))
+    if device.platform == "cpu":
+        fitting = _IN_TURN * cores() if options.samples * bytes_of_sample() <= _SMALL else 1
+    else:
+        memory = (device.memory_stats() or {}).get("bytes_limit", 0)
+        fitting = memory and max(1, memory // 2 // (options.samples * bytes_of_sample()))
+    return min(LARGEST, 2 ** int(math.log2(fitting or 1)), 2 ** math.ceil(math.log2(count)))
+
+
+def in_parts(pictures: Sequence[T], size: int, device: Any) -> Iterator[list[T]]:
+    """Cuts a batch of at most `size` images into those of a program each, filled up with the last one again.
+
+    On a CPU there is a part for each processor, elsewhere one in all.
+    """
+    share = -(-size // cores()) if device.platform == "cpu" else size
+    for first in range(0, len(pictures), share):
+        part = pictures[first : first + share]
+        yield [*part, *[part[-1]] * (share - len(part))]
 
 
 def activation_bytes(model: nn.Module, params: Any, image_size: int) -> int:

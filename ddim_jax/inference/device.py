@@ -1,14 +1,17 @@
 """A network's programs on its device: images are started there, in batches, and their samples fetched.
 
 One compiled program handles the images of a batch with all their samples, a smaller batch filled up to its size, so
-every image of one working size runs the same executable. On a CPU the program takes one image after the other, and a
-result cannot depend, to the bit, on which other images are segmented with it. Throughput comes from starting the next
-images before the results of the first are fetched.
+every image of one working size runs the same executable. On a CPU each processor has a part of the batch, whose program
+takes one image after the other: a result cannot depend, to the bit, on which other images are segmented with it.
+Throughput comes from starting the next images before the results of the first are fetched.
 """
 
+import contextlib
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -16,13 +19,14 @@ import jax
 import numpy as np
 
 from ddim_jax.imageio.images import is_even
-from ddim_jax.inference.batches import LARGEST, activation_bytes, choose_batch_size, in_batches
+from ddim_jax.inference.batches import LARGEST, activation_bytes, choose_batch_size, in_batches, in_parts
 from ddim_jax.inference.export_cache import TracedPrograms
 from ddim_jax.inference.segmentation import sample_images
 from ddim_jax.labels import Labels
 from ddim_jax.models import Network, create_process
 from ddim_jax.preprocessing import Prepared, as_rgb, image_id, pad_to, prepare
 from ddim_jax.runtime.errors import CheckpointError
+from ddim_jax.runtime.limits import cores
 from ddim_jax.runtime.pinned import pinned
 from ddim_jax.sampling_options import SamplingOptions, check_batch_size
 
@@ -31,9 +35,10 @@ class Started(NamedTuple):
     """One image under way, from `DeviceSampler.start` to `DeviceSampler.fetch`.
 
     Attributes:
-      values: device arrays [B, :, h, w, ...] of the batch, at the size the network works at.
+      values: device arrays [B, :, h, w, ...] of the images of a program, at the size the network works at; or their
+        `Future`.
       shape: the part of (h, w) that is the image; what lies below and to the right of it is padding.
-      row: the image's place in the batch.
+      row: the image's place among those of the program.
       is_even: that of `Prepared`.
     """
 
@@ -68,6 +73,8 @@ class DeviceSampler:
         self._process = create_process(model, config["diffusion"], self.labels)
         self._model = model
         self._bytes: int | None = None  # of a sample, once it was asked for
+        self._made: set[tuple] = set()  # the programs that are compiled
+        self._making = threading.Lock()
         (self._device,) = jax.device_put(np.int32(0)).devices()  # where the weights are
         sample = functools.partial(sample_images, self._process, Network(model))
         static = ("options", "in_turn", "return_trajectory")
@@ -133,22 +140,34 @@ class DeviceSampler:
 
     @pinned()
     def start_batch(self, pictures: Sequence[Prepared], options: SamplingOptions, size: int) -> list[Started]:
-        """Starts one program, made for `size` images, on as many or fewer images of one shape, as `start` does.
+        """Starts a batch of at most `size` images of one shape, as `start` does, in programs made for that size.
 
         Of "tiles" the images start one by one, each with `size` of its tiles to a program.
         """
         if options.size == "tiles":
             tiles = (self._tiles(picture, options, size) for picture in pictures)
             return [Started(values, one.shape, 0, one.is_even) for values, one in zip(tiles, pictures, strict=True)]
-        filled = [*pictures, *[pictures[-1]] * (size - len(pictures))]
-        pixels = np.stack([picture.pixels for picture in filled])
-        identities = np.array([picture.identity for picture in filled], np.uint32)
-        values = self._program(pixels, identities, options, in_turn=self._device.platform == "cpu")
-        return [Started(values, picture.shape, row, picture.is_even) for row, picture in enumerate(pictures)]
+        in_turn, started = self._device.platform == "cpu", []
+        for part in in_parts(pictures, size, self._device):
+            pixels = np.stack([picture.pixels for picture in part])
+            identities = np.array([picture.identity for picture in part], np.uint32)
+            run = functools.partial(self._program, pixels, identities, options, in_turn=in_turn)
+            values = self._threads.submit(_finished, run) if in_turn and size > 1 else run()
+            started += [Started(values, picture.shape, row, picture.is_even) for row, picture in enumerate(part)]
+        return started[: len(pictures)]
+
+    @functools.cached_property
+    def _threads(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(cores(), thread_name_prefix="images")
 
     def _program(self, pixels: np.ndarray, identities: np.ndarray, options: SamplingOptions, **how: bool) -> Any:
-        seed = np.uint32(options.seed)
-        return self._compiled(self._params, pixels, seed, identities, options=options.program(), **how)
+        options, seed = options.program(), np.uint32(options.seed)
+        kind = (pixels.shape, options, *how.items())
+        # Threads that come to a program at once would each compile it.
+        with contextlib.nullcontext() if kind in self._made else self._making:
+            values = self._compiled(self._params, pixels, seed, identities, options=options, **how)
+        self._made.add(kind)
+        return values
 
     def fetch(self, started: Started) -> Any:
         """Waits for an image that was started and cuts off its padding.
@@ -195,11 +214,13 @@ class DeviceSampler:
 
     def drop_programs(self) -> None:
         """Frees the compiled programs; what is used again is compiled again, or read where programs are kept."""
+        self._made.clear()
         self._compiled.clear_cache()
 
     def _finite(self, started: Started) -> Any:
         """The image's part of the batch, once it is there."""
-        values = jax.tree.map(lambda leaf: np.asarray(leaf)[started.row], started.values)
+        values = started.values.result() if isinstance(started.values, Future) else started.values
+        values = jax.tree.map(lambda leaf: np.asarray(leaf)[started.row], values)
         if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(values)):
             raise CheckpointError(
                 f"{self.checkpoint}: sampling gave NaN or infinity; its weights or its arithmetic "
@@ -207,6 +228,11 @@ class DeviceSampler:
                 "Try another step, or float32."
             )
         return values
+
+
+@pinned()
+def _finished(run: Callable[[], Any]) -> Any:
+    return jax.block_until_ready(run())
 
 
 def tile_starts(length: int, tile: int) -> list[int]:

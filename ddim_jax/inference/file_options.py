@@ -19,8 +19,8 @@ class FileOptions:
       segments: what the classes are, for DICOM-SEG, as in `data.segments` of the config, which they come before.
       flag_uncertain: the share of the images to name in `flagged.csv`, above 0 and below 1; None for no such file.
       prefetch: images started on the device before the first result is fetched, >= 1.
-      batch_size: images to one program, 1 .. 4096; None for what the device has memory for
-        (`ddim_jax.inference.batches.choose_batch_size`), on a CPU 1.
+      batch_size: images started together, 1 .. 4096; None for what suits network and device
+        (`ddim_jax.inference.batches.choose_batch_size`).
     """
 
     save: Sequence[str] = ("mask",)

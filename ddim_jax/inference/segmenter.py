@@ -224,7 +224,7 @@ class Segmenter(DeviceSampler):
           images: uint8 [H, W], [H, W, 1] or [H, W, 3] (RGB), or a list of such.
           options: how to sample and what to make of the samples; None for the checkpoint's own options. Options made by
             hand replace all of these; `segmenter.options(steps=8)` keeps the others.
-          batch_size: images to one program, 1 .. 4096; None for what the device has memory for, on a CPU 1.
+          batch_size: images started together, 1 .. 4096; None for what suits network and device.
           **given: fields of `SamplingOptions` that replace those, such as `steps=4, seed=1`.
 
         Returns:

@@ -1,4 +1,6 @@
-"""Limits of the system on this process that would end it half way."""
+"""What the system grants this process: processors, and open files, of which too few would end it half way."""
+
+import os
 
 from ddim_jax.runtime.errors import InputError
 
@@ -25,3 +27,8 @@ def allow_open_files() -> None:
             f"(ulimit -n {_OPEN_FILES}; the hard limit is {hard})"
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (_OPEN_FILES, hard))
+
+
+def cores() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

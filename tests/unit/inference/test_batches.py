@@ -2,6 +2,7 @@
 
 import functools
 import json
+import threading
 from types import SimpleNamespace
 
 import jax
@@ -12,8 +13,8 @@ from segmenters import SIZE, MixesNoise, config, picture, red_segmenter, tiny_pa
 
 from ddim_jax.cli.sample import parse_arguments
 from ddim_jax.diffusion import DiffusionProcess
-from ddim_jax.inference import Segmenter, segment_files
-from ddim_jax.inference.batches import activation_bytes, choose_batch_size, in_batches
+from ddim_jax.inference import Segmenter, device, segment_files
+from ddim_jax.inference.batches import activation_bytes, choose_batch_size, in_batches, in_parts
 from ddim_jax.inference.segmentation import sample_image, sample_images
 from ddim_jax.models import Network
 from ddim_jax.preprocessing import Prepared
@@ -96,7 +97,11 @@ def test_neighbours_of_one_shape_go_together_and_two_batches_wait():
 @pytest.mark.parametrize(
     ("platform", "stats", "given", "expected"),
     [
-        ("cpu", {"bytes_limit": 2**40}, {}, 1),
+        ("cpu", None, {}, 8),  # four for each of two processors
+        ("cpu", None, {"count": 3}, 4),
+        ("cpu", None, {"count": 1}, 1),
+        ("cpu", None, {"bytes": 2**25}, 1),  # 96 MiB of layers: its loops keep both busy
+        ("cpu", None, {"size": "native"}, 1),
         ("gpu", None, {}, 1),
         ("gpu", {"bytes_limit": 2**40}, {}, 64),
         ("gpu", {"bytes_limit": 2 * 3 * 5000}, {}, 4),  # 3 samples of 1000 bytes: five images fit into half of it
@@ -106,10 +111,60 @@ def test_neighbours_of_one_shape_go_together_and_two_batches_wait():
         ("gpu", {"bytes_limit": 2**40}, {"size": "native"}, 1),
     ],
 )
-def test_the_memory_of_the_device_decides(platform, stats, given, expected):
-    device = SimpleNamespace(platform=platform, memory_stats=lambda: stats)
+def test_network_and_device_decide(platform, stats, given, expected, monkeypatch):
+    monkeypatch.setattr("ddim_jax.inference.batches.cores", lambda: 2)
+    machine = SimpleNamespace(platform=platform, memory_stats=lambda: stats)
     options = SamplingOptions.create(config(), size=given.get("size"))
-    assert choose_batch_size(device, lambda: 1000, options, given.get("count", 1000)) == expected
+    found = choose_batch_size(machine, lambda: given.get("bytes", 1000), options, given.get("count", 1000))
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("platform", "count", "size", "expected"),
+    [
+        ("cpu", 8, 8, [[0, 1, 2], [3, 4, 5], [6, 7, 7]]),
+        ("cpu", 4, 8, [[0, 1, 2], [3, 3, 3]]),
+        ("cpu", 2, 2, [[0], [1]]),
+        ("gpu", 3, 8, [[0, 1, 2, 2, 2, 2, 2, 2]]),
+        ("gpu", 1, 1, [[0]]),
+    ],
+)
+def test_processors_share_a_batch(platform, count, size, expected, monkeypatch):
+    monkeypatch.setattr("ddim_jax.inference.batches.cores", lambda: 3)
+    assert list(in_parts(range(count), size, SimpleNamespace(platform=platform))) == expected
+
+
+def test_processors_work_at_once_and_compile_once(monkeypatch):
+    """Two threads, a part of the batch each, that end only when both have begun; seven images of two parts of four."""
+    monkeypatch.setattr("ddim_jax.inference.batches.cores", lambda: 2)
+    monkeypatch.setattr("ddim_jax.inference.device.cores", lambda: 2)
+    segmenter, both = red_segmenter(), threading.Barrier(2, timeout=60)
+    compiled, calls = segmenter._compiled, []
+
+    def watched(*args, **how):
+        calls.append((threading.current_thread().name, segmenter._made.copy()))
+        return compiled(*args, **how)
+
+    watched.clear_cache = compiled.clear_cache
+    segmenter._compiled = watched
+    images = [picture(k) for k in range(7)]
+    expected = [segmenter.sample(image) for image in images]
+    monkeypatch.setattr(device, "_finished", lambda run: (both.wait(), run())[1])
+    calls.clear()
+    found = list(segmenter.sample_each(images, OPTIONS, 8))
+    assert len({name for name, _ in calls}) == 2  # threads
+    assert len(calls[0][1]) + 1 == len(calls[1][1])  # the second waited for what the first compiled
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+    segmenter.drop_programs()
+    assert not segmenter._made
+
+
+def test_an_error_in_a_thread_is_that_of_the_image(monkeypatch):
+    segmenter = red_segmenter()
+    monkeypatch.setattr(segmenter, "_compiled", lambda *_, **__: (_ for _ in ()).throw(RuntimeError("out of luck")))
+    with pytest.raises(RuntimeError, match="out of luck"):
+        list(segmenter.sample_each([picture(0), picture(1)], OPTIONS, 2))
 
 
 def test_the_layers_of_a_network_are_counted():
@@ -124,7 +179,7 @@ def test_the_layers_of_a_network_are_counted():
 def test_what_is_no_batch_size_is_refused(given):
     with pytest.raises(InputError, match=r"batch_size is .*; expected a whole number from 1 to 4096"):
         red_segmenter().segment([picture(0)], batch_size=given)
-    assert red_segmenter().batch_size(OPTIONS, 7) == 7 and red_segmenter().batch_size(OPTIONS, None, 100) == 1
+    assert red_segmenter().batch_size(OPTIONS, 7) == 7 and red_segmenter().batch_size(OPTIONS, None, 1) == 1
 
 
 def test_the_commands_take_it(capsys):
@@ -165,6 +220,7 @@ def test_a_batch_is_full_unless_nothing_more_can_come(tmp_path, monkeypatch):
 
 def test_a_picture_that_gives_nan_does_not_lose_those_under_way(tmp_path, monkeypatch):
     folder, finite = write(tmp_path / "in", 8), Segmenter._finite
+    monkeypatch.setattr("ddim_jax.inference.batches.cores", lambda: 1)
     monkeypatch.setattr(Segmenter, "_finite", lambda self, started: _refuse_row(finite, self, started))
     with pytest.raises(CheckpointError, match="sampling gave NaN"):
         segment_files(red_segmenter(), folder, tmp_path / "out", batch_size=4)

@@ -265,7 +265,8 @@ def test_more_kinds_can_be_added_later(folder, out, started):
     assert segment_files(red_segmenter(), folder, out, save=ALL[:1]).kept == 5
 
 
-def test_few_images_are_held_at_once(tmp_path, out, monkeypatch):
+@pytest.mark.parametrize("batch", [1, 3])
+def test_few_images_are_held_at_once(batch, tmp_path, out, monkeypatch):
     """Counts images between reading and written: it must not grow with the folder."""
     (tmp_path / "in").mkdir()
     for seed in range(30):
@@ -288,5 +289,5 @@ def test_few_images_are_held_at_once(tmp_path, out, monkeypatch):
 
     monkeypatch.setattr(reading_module, "read_picture", reading)
     monkeypatch.setattr(results_module, "write_outputs", writing)
-    assert segment_files(red_segmenter(), tmp_path / "in", out, prefetch=2).done == 30
-    assert held == 0 and 2 <= most <= 3 * 2 + 2
+    assert segment_files(red_segmenter(), tmp_path / "in", out, prefetch=2, batch_size=batch).done == 30
+    assert held == 0 and 2 <= most <= 3 * max(2, 2 * batch if batch > 1 else 1) + 2

@@ -151,7 +151,7 @@ def test_few_images_of_a_list_wait_on_the_device(monkeypatch):
     log, start, fetch = [], Segmenter.start_batch, Segmenter.fetch
     monkeypatch.setattr(Segmenter, "start_batch", lambda *given: log.append(1) or start(*given))
     monkeypatch.setattr(Segmenter, "fetch", lambda *given: log.append(-1) or fetch(*given))
-    results = red_segmenter().segment([picture(seed, 10 + seed, 12) for seed in range(7)])
+    results = red_segmenter().segment([picture(seed, 10 + seed, 12) for seed in range(7)], batch_size=1)
     assert np.cumsum(log).tolist() == [1, 2, 3, 4, 3, 4, 3, 4, 3, 4, 3, 2, 1, 0]
     assert [len(result.mask) for result in results] == list(range(10, 17))
 
@@ -181,7 +181,8 @@ def test_one_trace_serves_images_of_all_sizes():
     segmenter.segment(picture(0))
     once = len(traces)
     assert set(traces) == {(3, SIZE, SIZE, 3)}  # all samples are one batch of the network
-    segmenter.segment([picture(seed, 10 + seed, 30) for seed in range(4)], seed=3, threshold=0.2, protocol="paper")
+    images = [picture(seed, 10 + seed, 30) for seed in range(4)]
+    segmenter.segment(images, batch_size=1, seed=3, threshold=0.2, protocol="paper")
     assert len(traces) == once
 
 

@@ -79,7 +79,7 @@ def test_the_device_holds_a_few_tiles_at_a_time(monkeypatch):
 
     monkeypatch.setattr(type(segmenter), "start_batch", counted)
     monkeypatch.setattr(type(segmenter), "_finite", fetched)
-    segmenter.sample(picture(1, 100, 100), size="tiles")
+    list(segmenter.sample_each([picture(1, 100, 100)], segmenter.options(size="tiles"), 1))
     assert len(most) == len(tile_starts(100, SIZE)) ** 2 and max(most) <= 5
     assert shapes == {(SIZE, SIZE, 3)}
 
