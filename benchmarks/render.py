@@ -17,6 +17,7 @@ from benchmarks.quality.ablation import ablations
 from benchmarks.quality.accuracy import accuracy, choices
 from benchmarks.quality.costs import costs
 from benchmarks.quality.hypotheses import hypotheses
+from benchmarks.quality.missed import missed
 from benchmarks.quality.robustness_tables import robustness, robustness_adversarial, robustness_attacks
 from benchmarks.quality.tables import bounds, doubts, table1, table2
 from benchmarks.quality.transfer import paired, transfer
@@ -45,6 +46,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "costs": costs,
     "ablations": ablations,
     "trunk": trunks,
+    "missed": missed,
     "unlabelled": unlabelled,
     "unlike": unlike,
     "robustness": robustness,
