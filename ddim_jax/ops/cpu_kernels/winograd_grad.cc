@@ -11,8 +11,8 @@ namespace {
 constexpr int64_t kChannels = 64;      // of inputs and of outputs of a task, at most or little more
 constexpr int64_t kTiles = 2 * kSums;  // whose products are summed before the sums are stored
 
-// A task sums some inputs times some outputs of one group over some of the tiles; the parts are added in their order at
-// the end, so the result does not depend on the number of threads.
+// A task sums some inputs times some outputs of one group over some of the tiles: over all of them where that makes tasks
+// enough. Else the parts are added in their order at the end, so the result does not depend on the number of threads.
 template <typename F>
 void SumOverTiles(ffi::ThreadPool& pool, const Array& x, const Array& gradient, Result& dk, int64_t groups, int64_t top,
                   int64_t left, bool doubled) {
@@ -29,41 +29,10 @@ void SumOverTiles(ffi::ThreadPool& pool, const Array& x, const Array& gradient, 
   int64_t parts = std::max<int64_t>(1, std::min(Ceil(kLeastTasks, channel_tasks), Ceil(tiles.count, kTiles)));
   int64_t size = F::points * out_width * in_width;  // of a task's sums: [point][block of outputs][input][output]
   Buffer of_sums;
-  float* sums = of_sums.Get(parts * channel_tasks * size);
+  float* sums = parts > 1 ? of_sums.Get(parts * channel_tasks * size) : nullptr;
 
-  ParallelFor(pool, parts * channel_tasks, [&](int64_t task) {
-    int64_t o = task % out_parts * out_width, i = task / out_parts % in_parts * in_width;
-    int64_t g = task / out_parts / in_parts % groups, part = task / channel_tasks;
-    int64_t inputs = std::min(in_width, group_in - i), outputs = std::min(out_width, group_out - o);
-    float* to = sums + task * size;
-    std::fill_n(to, size, 0.0f);
-    int64_t block = kTiles * kBlock;
-    int64_t x_plane = Plane(kTiles * in_width), g_plane = Plane(out_blocks * block);
-    static thread_local Buffer of_x, of_gradient;
-    float *xs = of_x.Get(F::points * x_plane), *gs = of_gradient.Get(F::points * g_plane);
-    int64_t first = tiles.count * part / parts, last = tiles.count * (part + 1) / parts;
-    if (first == last) return;  // no tiles at all
-    for (Tile tile(tiles, first); first < last; first += kTiles) {
-      int64_t count = std::min(kTiles, last - first);
-      for (int64_t t = 0; t < count; ++t, tile.Next(tiles)) {
-        TransformPixels<typename F::ByB>(x.typed_data(), in, tile.n, tile.row - top, tile.column - left, doubled,
-                                         g * group_in + i, inputs, xs + t * in_width, x_plane, in_width, 0);
-        TransformPixels<typename F::ByA>(gradient.typed_data(), out, tile.n, tile.row, tile.column, false,
-                                         g * group_out + o, outputs, gs + t * kBlock, g_plane, kBlock, block);
-      }
-      for (int64_t p = 0; p < F::points; ++p)
-        for (int64_t b = 0; b * kBlock < outputs && !IsZero(p, doubled); ++b) {
-          auto multiply = [&](auto vectors) {
-            Product<kLanes, decltype(vectors)::value, true>(xs + p * x_plane, 1, in_width, gs + p * g_plane + b * block,
-                                                            kBlock, count,
-                                                            to + (p * out_blocks + b) * in_width * kBlock, kBlock, inputs);
-          };
-          if (outputs - b * kBlock > kLanes) multiply(Constant<2>{});
-          else multiply(Constant<1>{});
-        }
-    }
-  });
-  ParallelFor(pool, channel_tasks, [&](int64_t task) {
+  // Transforms the sums of a task, and of those `channel_tasks` behind it, back.
+  auto transform_back = [&](int64_t task, const float* of_task) {
     int64_t o = task % out_parts * out_width, i = task / out_parts % in_parts * in_width;
     int64_t g = task / out_parts / in_parts;
     int64_t inputs = std::min(in_width, group_in - i), outputs = std::min(out_width, group_out - o);
@@ -71,7 +40,7 @@ void SumOverTiles(ffi::ThreadPool& pool, const Array& x, const Array& gradient, 
       for (int64_t c = 0; c < outputs; c += kLanes) {
         Floats<kLanes> points[F::points], taps[9];
         for (int p = 0; p < F::points; ++p) {
-          const float* from = sums + task * size + ((p * out_blocks + c / kBlock) * in_width + k) * kBlock + c % kBlock;
+          const float* from = of_task + ((p * out_blocks + c / kBlock) * in_width + k) * kBlock + c % kBlock;
           points[p] = Load<kLanes>(from);
           for (int64_t part = 1; part < parts; ++part) points[p] += Load<kLanes>(from + part * channel_tasks * size);
         }
@@ -81,7 +50,42 @@ void SumOverTiles(ffi::ThreadPool& pool, const Array& x, const Array& gradient, 
           std::memcpy(to, &taps[tap], std::min<int64_t>(kLanes, outputs - c) * sizeof(float));
         }
       }
+  };
+
+  ParallelFor(pool, parts * channel_tasks, [&](int64_t task) {
+    int64_t o = task % out_parts * out_width, i = task / out_parts % in_parts * in_width;
+    int64_t g = task / out_parts / in_parts % groups, part = task / channel_tasks;
+    int64_t inputs = std::min(in_width, group_in - i), outputs = std::min(out_width, group_out - o);
+    static thread_local Buffer of_x, of_gradient, of_task;
+    float* to = parts > 1 ? sums + task * size : of_task.Get(size);
+    std::fill_n(to, size, 0.0f);
+    int64_t block = kTiles * kBlock;
+    int64_t x_plane = Plane(kTiles * in_width), g_plane = Plane(out_blocks * block);
+    float *xs = of_x.Get(F::points * x_plane), *gs = of_gradient.Get(F::points * g_plane);
+    int64_t first = tiles.count * part / parts, last = tiles.count * (part + 1) / parts;
+    if (first < last)  // else there are no tiles at all
+      for (Tile tile(tiles, first); first < last; first += kTiles) {
+        int64_t count = std::min(kTiles, last - first);
+        for (int64_t t = 0; t < count; ++t, tile.Next(tiles)) {
+          TransformPixels<typename F::ByB>(x.typed_data(), in, tile.n, tile.row - top, tile.column - left, doubled,
+                                           g * group_in + i, inputs, xs + t * in_width, x_plane, in_width, 0);
+          TransformPixels<typename F::ByA>(gradient.typed_data(), out, tile.n, tile.row, tile.column, false,
+                                           g * group_out + o, outputs, gs + t * kBlock, g_plane, kBlock, block);
+        }
+        for (int64_t p = 0; p < F::points; ++p)
+          for (int64_t b = 0; b * kBlock < outputs && !IsZero(p, doubled); ++b) {
+            auto multiply = [&](auto vectors) {
+              Product<kLanes, decltype(vectors)::value, true>(xs + p * x_plane, 1, in_width, gs + p * g_plane + b * block,
+                                                              kBlock, count,
+                                                              to + (p * out_blocks + b) * in_width * kBlock, kBlock, inputs);
+            };
+            if (outputs - b * kBlock > kLanes) multiply(Constant<2>{});
+            else multiply(Constant<1>{});
+          }
+      }
+    if (parts == 1) transform_back(task, to);
   });
+  if (parts > 1) ParallelFor(pool, channel_tasks, [&](int64_t task) { transform_back(task, sums + task * size); });
 }
 
 }  // namespace
