@@ -50,7 +50,7 @@ RULES = {
     "which packs badly",
     "result_disk_bytes": "the blocks that the file system gave these files, 512 bytes times st_blocks",
 }
-IDENTITY = ("network", "pictures", "picture_size", "device", "batch_size")
+IDENTITY = ("network", "pictures", "picture_size", "device", "prefetch")
 """Fields that tell one row from another."""
 NETWORKS = {"tiny": "tiny", "fast": "small", "recommended": "recommended"}
 """The networks of `benchmarks.speed.startup`, by their names here: two levels, configs/fast.py, configs/folder.py."""
@@ -158,7 +158,7 @@ def measure(network: str, count: int, size: int, prefetch: int) -> dict[str, Any
         "network": network,
         "pictures": count,
         "picture_size": size,
-        "batch_size": prefetch,
+        "prefetch": prefetch,
         **about,
         "package_version": __version__,
         "seconds": round(whole["seconds"], 2),

@@ -55,7 +55,7 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
         type=number("prefetch", int, whole(1, 2**31 - 1)),
         default=FileOptions.prefetch,
         metavar="N",
-        help=f"images on the device at once (default: {FileOptions.prefetch})",
+        help=f"images on the device at once, or two batches where that is more (default: {FileOptions.prefetch})",
     )
     add_batch_size_argument(parser)
     add(

@@ -60,7 +60,7 @@ def test_a_row_says_what_was_measured(tmp_path, capsys, monkeypatch):
     arguments = ("--count", "20", "--size", "16", "--prefetch", "2", "--output", str(tmp_path / "archive.json"))
     assert archive.main(arguments) == 0
     (row,) = json.loads((tmp_path / "archive.json").read_text())["rows"]
-    assert (row["pictures"], row["picture_size"], row["image_size"], row["batch_size"]) == (20, 16, 16, 2)
+    assert (row["pictures"], row["picture_size"], row["image_size"], row["prefetch"]) == (20, 16, 16, 2)
     assert (row["steps"], row["samples"], row["network"]) == (1, 2, "tiny")
     assert 20 / row["images_per_second"] == pytest.approx(row["seconds"], abs=0.006)  # rounded to hundredths
     assert 0 <= row["waited_share"] <= 1
