@@ -19,7 +19,7 @@ T = TypeVar("T")
 LARGEST = 64
 """Images of a batch that nobody asked for: they keep a device busy, and more would only wait for each other."""
 _IN_TURN = 4
-"""Images of one program on a CPU, one after the other: with fewer, starting programs takes more of the time."""
+"""Images of a program of one step on a CPU, one after the other: of fewer, starting it takes more of the time."""
 _SMALL = 64 * 2**20
 """Bytes of the layers of an image up to which its loops are too short to share: each thread has images of its own."""
 _AT_ONCE = 4  # images of a list that wait on the device, where batches are small
@@ -30,9 +30,10 @@ def choose_batch_size(device: Any, bytes_of_sample: Callable[[], int], options: 
 
     Elsewhere than on a CPU the largest power of two, up to `LARGEST`, of which all samples' layers would fit into half
     of the memory (`bytes_limit` of `memory_stats()`) if every layer's result were kept, which a program for inference
-    does not do. On a CPU some for each processor (`in_parts`) of a network so small that an image cannot keep them
-    all busy, of another one. No more than the next power of two above `count`; and one for a device that does not tell
-    its memory, and for images at sizes of their own, each of which has a program of its own.
+    does not do. On a CPU some for each processor (`in_parts`), where an image of the network is too small to keep them
+    all busy, one for each where there are fewer images or they take several steps; else one. No more than the next
+    power of two above `count`; and one for a device that does not tell its memory, and for images at sizes of their
+    own, each of which has a program of its own.
 
     Args:
       device: where the program runs, a `jax.Device`.
@@ -43,7 +44,9 @@ def choose_batch_size(device: Any, bytes_of_sample: Callable[[], int], options: 
     if count < 2 or options.size == "native":
         return 1
     if device.platform == "cpu":
-        fitting = _IN_TURN * cores() if options.samples * bytes_of_sample() <= _SMALL else 1
+        in_turn = max(1, _IN_TURN // options.steps)
+        small = options.samples * bytes_of_sample() <= _SMALL
+        fitting = cores() * (in_turn if count >= in_turn * cores() else 1) if small else 1
     else:
         memory = (device.memory_stats() or {}).get("bytes_limit", 0)
         fitting = memory and max(1, memory // 2 // (options.samples * bytes_of_sample()))
@@ -76,19 +79,25 @@ def in_batches(
 ) -> Iterator[Any]:
     """Yields what `start` gives for each image, in their order, when those that follow are on their way already.
 
-    Neighbours of one shape make a batch, up to `size` of them. At most two batches wait, or a few images.
+    Neighbours of one shape make a batch, up to `size` of them. At most two batches wait, or a few images; of these
+    `cancel` is called where nobody asks for them any more.
     """
     most = max(_AT_ONCE, 2 * size)
     waiting, batch = deque(), []
-    for picture in pictures:
-        if batch and picture.pixels.shape != batch[0].pixels.shape:
-            waiting += start(batch)
-            batch = []
-        batch.append(picture)
-        if len(batch) == size:
-            waiting += start(batch)
-            batch = []
-        while len(waiting) > most - size:
+    try:
+        for picture in pictures:
+            if batch and picture.pixels.shape != batch[0].pixels.shape:
+                waiting += start(batch)
+                batch = []
+            batch.append(picture)
+            if len(batch) == size:
+                waiting += start(batch)
+                batch = []
+            while len(waiting) > most - size:
+                yield waiting.popleft()
+        waiting += start(batch) if batch else ()
+        while waiting:
             yield waiting.popleft()
-    waiting += start(batch) if batch else ()
-    yield from waiting
+    finally:
+        for one in waiting:
+            one.cancel()

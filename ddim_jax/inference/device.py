@@ -47,6 +47,11 @@ class Started(NamedTuple):
     row: int = 0
     is_even: bool = False
 
+    def cancel(self) -> None:
+        """Gives the image up if its program waits for a processor: `fetch` fails then."""
+        if isinstance(self.values, Future):
+            self.values.cancel()
+
 
 class DeviceSampler:
     """The part of `ddim_jax.inference.Segmenter` that works on the device; what is computed stands there.
@@ -152,13 +157,20 @@ class DeviceSampler:
             pixels = np.stack([picture.pixels for picture in part])
             identities = np.array([picture.identity for picture in part], np.uint32)
             run = functools.partial(self._program, pixels, identities, options, in_turn=in_turn)
-            values = self._threads.submit(_finished, run) if in_turn and size > 1 else run()
+            values = self._submit(run) if in_turn and size > 1 else run()
             started += [Started(values, picture.shape, row, picture.is_even) for row, picture in enumerate(part)]
         return started[: len(pictures)]
 
     @functools.cached_property
     def _threads(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(cores(), thread_name_prefix="images")
+
+    def _submit(self, run: Callable[[], Any]) -> Any:
+        """The `Future` of what `run` gives once it is computed, in a thread; what it gives where none can begin."""
+        try:
+            return self._threads.submit(_finished, run, self._device)
+        except RuntimeError:  # the main thread has ended
+            return run()
 
     def _program(self, pixels: np.ndarray, identities: np.ndarray, options: SamplingOptions, **how: bool) -> Any:
         options, seed = options.program(), np.uint32(options.seed)
@@ -231,8 +243,9 @@ class DeviceSampler:
 
 
 @pinned()
-def _finished(run: Callable[[], Any]) -> Any:
-    return jax.block_until_ready(run())
+def _finished(run: Callable[[], Any], device: jax.Device) -> Any:
+    with jax.default_device(device):  # which holds for a thread, as what is pinned does
+        return jax.block_until_ready(run())
 
 
 def tile_starts(length: int, tile: int) -> list[int]:

@@ -139,6 +139,9 @@ class Stream:
                 else:
                     return
         finally:
+            for _, _, device, _ in running:
+                if device is not None:
+                    device.cancel()
             pool.shutdown(cancel_futures=True)
             for source in sources:
                 source.discard()

@@ -1,4 +1,4 @@
-"""Where missed pixels lie, drawn by hand, and the row and table of a folder."""
+"""Missed pixels by the place where they lie, drawn by hand, and the row and table of a folder."""
 
 import numpy as np
 import pytest

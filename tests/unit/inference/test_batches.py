@@ -2,7 +2,6 @@
 
 import functools
 import json
-import threading
 from types import SimpleNamespace
 
 import jax
@@ -13,8 +12,8 @@ from segmenters import SIZE, MixesNoise, config, picture, red_segmenter, tiny_pa
 
 from ddim_jax.cli.sample import parse_arguments
 from ddim_jax.diffusion import DiffusionProcess
-from ddim_jax.inference import Segmenter, device, segment_files
-from ddim_jax.inference.batches import activation_bytes, choose_batch_size, in_batches, in_parts
+from ddim_jax.inference import Segmenter, segment_files
+from ddim_jax.inference.batches import activation_bytes, choose_batch_size, in_batches
 from ddim_jax.inference.segmentation import sample_image, sample_images
 from ddim_jax.models import Network
 from ddim_jax.preprocessing import Prepared
@@ -80,25 +79,31 @@ def test_pictures_together_are_what_each_is_alone():
 def test_neighbours_of_one_shape_go_together_and_two_batches_wait():
     shapes = [1, 1, 1, 1, 1, 2, 1, 1]
     pictures = [Prepared(np.zeros((side, side, 3)), (side, side), k) for k, side in enumerate(shapes)]
-    log = []
+    log, cancelled = [], []
 
     def start(batch):
         log.append([one.identity for one in batch])
-        return [one.identity for one in batch]
+        return [SimpleNamespace(k=k, cancel=functools.partial(cancelled.append, k)) for k in log[-1]]
 
     taken = []
     for one in in_batches(pictures, 2, start):
-        taken.append(one)
+        taken.append(one.k)
         assert sum(map(len, log)) - len(taken) < 4
-    assert taken == list(range(8)) and log == [[0, 1], [2, 3], [4], [5], [6, 7]]
+    assert taken == list(range(8)) and log == [[0, 1], [2, 3], [4], [5], [6, 7]] and not cancelled
     assert list(in_batches([], 3, start)) == []
+    given_up = in_batches(pictures, 2, start)
+    next(given_up)
+    given_up.close()
+    assert cancelled == [1, 2, 3]
 
 
 @pytest.mark.parametrize(
     ("platform", "stats", "given", "expected"),
     [
         ("cpu", None, {}, 8),  # four for each of two processors
-        ("cpu", None, {"count": 3}, 4),
+        ("cpu", None, {"steps": 2}, 4),
+        ("cpu", None, {"steps": 50}, 2),
+        ("cpu", None, {"count": 7}, 2),  # whose program is that of a single image
         ("cpu", None, {"count": 1}, 1),
         ("cpu", None, {"bytes": 2**25}, 1),  # 96 MiB of layers: its loops keep both busy
         ("cpu", None, {"size": "native"}, 1),
@@ -114,57 +119,9 @@ def test_neighbours_of_one_shape_go_together_and_two_batches_wait():
 def test_network_and_device_decide(platform, stats, given, expected, monkeypatch):
     monkeypatch.setattr("ddim_jax.inference.batches.cores", lambda: 2)
     machine = SimpleNamespace(platform=platform, memory_stats=lambda: stats)
-    options = SamplingOptions.create(config(), size=given.get("size"))
+    options = SamplingOptions.create(config(), size=given.get("size"), steps=given.get("steps", 1))
     found = choose_batch_size(machine, lambda: given.get("bytes", 1000), options, given.get("count", 1000))
     assert found == expected
-
-
-@pytest.mark.parametrize(
-    ("platform", "count", "size", "expected"),
-    [
-        ("cpu", 8, 8, [[0, 1, 2], [3, 4, 5], [6, 7, 7]]),
-        ("cpu", 4, 8, [[0, 1, 2], [3, 3, 3]]),
-        ("cpu", 2, 2, [[0], [1]]),
-        ("gpu", 3, 8, [[0, 1, 2, 2, 2, 2, 2, 2]]),
-        ("gpu", 1, 1, [[0]]),
-    ],
-)
-def test_processors_share_a_batch(platform, count, size, expected, monkeypatch):
-    monkeypatch.setattr("ddim_jax.inference.batches.cores", lambda: 3)
-    assert list(in_parts(range(count), size, SimpleNamespace(platform=platform))) == expected
-
-
-def test_processors_work_at_once_and_compile_once(monkeypatch):
-    """Two threads, a part of the batch each, that end only when both have begun; seven images of two parts of four."""
-    monkeypatch.setattr("ddim_jax.inference.batches.cores", lambda: 2)
-    monkeypatch.setattr("ddim_jax.inference.device.cores", lambda: 2)
-    segmenter, both = red_segmenter(), threading.Barrier(2, timeout=60)
-    compiled, calls = segmenter._compiled, []
-
-    def watched(*args, **how):
-        calls.append((threading.current_thread().name, segmenter._made.copy()))
-        return compiled(*args, **how)
-
-    watched.clear_cache = compiled.clear_cache
-    segmenter._compiled = watched
-    images = [picture(k) for k in range(7)]
-    expected = [segmenter.sample(image) for image in images]
-    monkeypatch.setattr(device, "_finished", lambda run: (both.wait(), run())[1])
-    calls.clear()
-    found = list(segmenter.sample_each(images, OPTIONS, 8))
-    assert len({name for name, _ in calls}) == 2  # threads
-    assert len(calls[0][1]) + 1 == len(calls[1][1])  # the second waited for what the first compiled
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_array_equal(one, other)
-    segmenter.drop_programs()
-    assert not segmenter._made
-
-
-def test_an_error_in_a_thread_is_that_of_the_image(monkeypatch):
-    segmenter = red_segmenter()
-    monkeypatch.setattr(segmenter, "_compiled", lambda *_, **__: (_ for _ in ()).throw(RuntimeError("out of luck")))
-    with pytest.raises(RuntimeError, match="out of luck"):
-        list(segmenter.sample_each([picture(0), picture(1)], OPTIONS, 2))
 
 
 def test_the_layers_of_a_network_are_counted():
