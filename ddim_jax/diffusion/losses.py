@@ -24,7 +24,7 @@ class LossNames:
         return name == MSE or name in LOSSES
 
     def imports(self, name: object) -> list[str]:
-        """As `Registry.imports`; mse comes of none."""
+        """Returns what `Registry.imports` does; mse comes of no module."""
         return LOSSES.imports(name)
 
 

@@ -178,7 +178,7 @@ class DeviceSampler:
         # Threads that come to a program at once would each compile it.
         with contextlib.nullcontext() if kind in self._made else self._making:
             values = self._compiled(self._params, pixels, seed, identities, options=options, **how)
-        self._made.add(kind)
+            self._made.add(kind)
         return values
 
     def fetch(self, started: Started) -> Any:

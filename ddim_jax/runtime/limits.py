@@ -1,4 +1,4 @@
-"""What the system grants this process: processors, and open files, of which too few would end it half way."""
+"""Processors and open files that the system grants this process; too few files would end it half way."""
 
 import os
 
