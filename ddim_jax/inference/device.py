@@ -168,7 +168,7 @@ class DeviceSampler:
     def _submit(self, run: Callable[[], Any]) -> Any:
         """The `Future` of what `run` gives once it is computed, in a thread; what it gives where none can begin."""
         try:
-            return self._threads.submit(_finished, run, self._device)
+            return self._threads.submit(_finished, run, jax.config.jax_default_device)
         except RuntimeError:  # the main thread has ended
             return run()
 
@@ -243,8 +243,8 @@ class DeviceSampler:
 
 
 @pinned()
-def _finished(run: Callable[[], Any], device: jax.Device) -> Any:
-    with jax.default_device(device):  # which holds for a thread, as what is pinned does
+def _finished(run: Callable[[], Any], default_device: jax.Device | None) -> Any:
+    with jax.default_device(default_device):  # as in the thread that wants it; and a program for another is another one
         return jax.block_until_ready(run())
 
 

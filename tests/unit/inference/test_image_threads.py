@@ -16,6 +16,11 @@ from ddim_jax.sampling_options import SamplingOptions
 OPTIONS = SamplingOptions.create(config())
 
 
+def fresh():
+    """A segmenter that no other test has, for these change it."""
+    return red_segmenter.__wrapped__()
+
+
 @pytest.mark.parametrize(
     ("platform", "count", "size", "expected"),
     [
@@ -35,7 +40,7 @@ def test_processors_work_at_once_and_compile_once(monkeypatch):
     """Two threads, a part of the batch each, that end only when both have begun; seven images of two parts of four."""
     monkeypatch.setattr("ddim_jax.inference.batches.cores", lambda: 2)
     monkeypatch.setattr("ddim_jax.inference.device.cores", lambda: 2)
-    segmenter, both = red_segmenter(), threading.Barrier(2, timeout=60)
+    segmenter, both = fresh(), threading.Barrier(2, timeout=60)
     compiled, calls = segmenter._compiled, []
 
     def watched(*args, **how):
@@ -57,19 +62,35 @@ def test_processors_work_at_once_and_compile_once(monkeypatch):
     assert not segmenter._made
 
 
-def test_threads_work_on_the_device_of_the_weights(monkeypatch):
-    """Not on the thread's own default."""
-    seen, device_of = [], red_segmenter()._device
-    segmenter = red_segmenter()
-    compiled = segmenter._compiled
+def test_threads_have_the_default_device_of_who_waits(monkeypatch):
+    segmenter, seen = fresh(), []
+    compiled, here = segmenter._compiled, jax.devices()[0]
 
     def watched(*args, **how):
-        seen.append(jax.config.jax_default_device)
+        seen.append((threading.current_thread().name[:6], jax.config.jax_default_device))
         return compiled(*args, **how)
 
     monkeypatch.setattr(segmenter, "_compiled", watched)
     list(segmenter.sample_each([picture(0), picture(1)], OPTIONS, 2))
-    assert seen == [device_of] * len(seen) and seen
+    assert set(seen) == {("images", None)}
+    seen.clear()
+    with jax.default_device(here):
+        list(segmenter.sample_each([picture(0), picture(1)], OPTIONS, 2))
+    assert set(seen) == {("images", here)}
+
+
+def test_a_single_image_and_few_of_a_list_have_one_program(caplog, monkeypatch):
+    monkeypatch.setattr("ddim_jax.inference.batches.cores", lambda: 2)
+    segmenter, counts = fresh(), []
+    jax.config.update("jax_log_compiles", True)  # in all threads
+    try:
+        for images in (picture(0), [picture(1), picture(2)], [picture(k) for k in range(9)]):
+            caplog.clear()
+            segmenter.segment(images, steps=1)
+            counts.append(sum("compilation of jit(sample_images)" in record.message for record in caplog.records))
+    finally:
+        jax.config.update("jax_log_compiles", False)
+    assert counts == [1, 0, 1]  # of nine images four have one program, and so have the others
 
 
 def test_images_that_nobody_waits_for_are_given_up(tmp_path, monkeypatch):
@@ -91,7 +112,7 @@ def test_images_that_nobody_waits_for_are_given_up(tmp_path, monkeypatch):
     (folder := tmp_path / "in").mkdir()
     for k in range(8):
         Image.fromarray(picture(k, SIZE, SIZE)).save(folder / f"{k}.png")
-    segmenter = red_segmenter()
+    segmenter = fresh()
     with pytest.raises(KeyboardInterrupt):
         segment_files(segmenter, folder, tmp_path / "out", batch_size=8)
     segmenter._threads.shutdown()
@@ -99,7 +120,7 @@ def test_images_that_nobody_waits_for_are_given_up(tmp_path, monkeypatch):
 
 
 def test_a_thread_that_outlives_the_main_one_segments_too(monkeypatch):
-    segmenter = red_segmenter()
+    segmenter = fresh()
     images = [picture(k) for k in range(4)]
     expected = list(segmenter.sample_each(images, OPTIONS, 4))
     segmenter._threads.shutdown()  # "cannot schedule new futures", as after the end of the main thread
@@ -108,7 +129,7 @@ def test_a_thread_that_outlives_the_main_one_segments_too(monkeypatch):
 
 
 def test_an_error_in_a_thread_is_that_of_the_image(monkeypatch):
-    segmenter = red_segmenter()
+    segmenter = fresh()
     monkeypatch.setattr(segmenter, "_compiled", lambda *_, **__: (_ for _ in ()).throw(RuntimeError("out of luck")))
     with pytest.raises(RuntimeError, match="out of luck"):
         list(segmenter.sample_each([picture(0), picture(1)], OPTIONS, 2))
