@@ -38,7 +38,7 @@ def choose_batch_size(device: Any, bytes_of_sample: Callable[[], int], options: 
     Args:
       device: where the program runs, a `jax.Device`.
       bytes_of_sample: tells the `activation_bytes` of the network; asked for where it matters alone.
-      options: of these, `samples` and `size`.
+      options: of these, `samples`, `steps` and `size`.
       count: images that there are.
     """
     if count < 2 or options.size == "native":
