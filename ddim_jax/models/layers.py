@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ddim_jax.ops import group_norm, grouped_conv, upsample_conv
+from ddim_jax.ops import group_norm, grouped_conv, join_channels, upsample_conv
 
 Dtype = Any
 GROUP_WIDTH = 8
@@ -249,7 +249,7 @@ def decode(
     x = block("mid_block_2", x.shape[-1], x)
     for level, multiplier in reversed(list(enumerate(network.channel_multipliers))):
         for index in range(network.blocks_per_level + 1):
-            x = jnp.concatenate([x, skips.pop()], axis=-1)
+            x = join_channels(x, skips.pop())
             x = block(f"up_{level}_block_{index}", multiplier * network.base_channels, x)
             if level in network.attention_levels:
                 x = attend(f"up_{level}_attn_{index}", x)

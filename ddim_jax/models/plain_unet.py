@@ -11,6 +11,7 @@ from ddim_jax.diffusion import DirectProcess
 from ddim_jax.models.layers import Conv, Norm, depth_to_space, space_to_depth
 from ddim_jax.models.levels import FIELDS, HalvedLevels, check_levels
 from ddim_jax.models.spec import ModelSpec
+from ddim_jax.ops import join_channels
 from ddim_jax.registry import MODELS
 
 
@@ -93,7 +94,7 @@ class PlainUNet(Levels):
         for level, features in reversed(list(enumerate(widths[:-1]))):
             # A transposed convolution of 2 x 2 pixels in steps of 2: each pixel becomes four, none of which overlap.
             x = Conv(4 * features, kernel_size=1, dtype=self.dtype, name=f"up_{level}_upsample")(x)
-            x = jnp.concatenate([depth_to_space(x, 2), skips.pop()], axis=-1)
+            x = join_channels(depth_to_space(x, 2), skips.pop())
             x = blocks(f"up_{level}", features, x)
             levels.append(x)
         assert not skips

@@ -272,6 +272,27 @@ def _norm_backward(groups, eps, silu, residuals, gradient):
 norm.defvjp(_norm_forward, _norm_backward)
 
 
+@jax.custom_vjp
+def join(x: jax.Array, y: jax.Array) -> jax.Array:
+    """float32 [batch, H, W, channels] and [batch, H, W, other channels] -> [batch, H, W, channels + other channels]."""
+
+    def forward(x, y):
+        return _call("ddim_jax_join", [(*x.shape[:3], x.shape[3] + y.shape[3])], x, y)
+
+    return _with_vmap(forward, weights=[])(x, y)[0]
+
+
+def _join_forward(x, y):
+    return join(x, y), no_bias(x.shape[3])  # an array without a number, that says how many channels are of x
+
+
+def _join_backward(nothing, gradient):
+    return gradient[..., : len(nothing)], gradient[..., len(nothing) :]
+
+
+join.defvjp(_join_forward, _join_backward)
+
+
 def norm_of(arrays: Sequence[jax.Array]) -> jax.Array:
     """The square root of the sum of the squares of float32 arrays of any shapes, float32 []. No gradient, no vmap."""
     (norm,) = _call("ddim_jax_norm", [()], *arrays)

@@ -8,6 +8,10 @@
 #include <memory>
 #include <new>
 
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
 #include "parallel_for.h"
 #include "xla/ffi/api/ffi.h"
 
@@ -125,6 +129,37 @@ inline __attribute__((always_inline)) typename Vector<N>::type Load(const float*
 template <int N>
 inline __attribute__((always_inline)) void Store(float* to, typename Vector<N>::type value) {
   std::memcpy(to, &value, sizeof(value));
+}
+
+// Asks for the line of the cache of number `at` of an array, or of one that lies behind it.
+inline __attribute__((always_inline)) void FetchAhead(const float* array, int64_t at) {
+  __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(array) + at * sizeof(float)), 0, 2);
+}
+
+// Results that are so large have left the caches before they are read. A line of the cache that is written whole is read
+// from memory first, unless the store goes past the caches; with AVX-512 a vector is such a line.
+constexpr int64_t kStreamedFloats = 4 << 20;
+
+// Are vectors of this array of images, each of kLanes channels, stored past the caches?
+inline bool IsStreamed(Result& y) {
+  return kLanes == 16 && y->element_count() >= kStreamedFloats && y->dimensions()[y->dimensions().size() - 1] % kLanes == 0 &&
+         reinterpret_cast<uintptr_t>(y->typed_data()) % (kLanes * sizeof(float)) == 0;
+}
+
+// A store that, if `streamed`, goes past the caches; EndOfStream() has to follow in the same thread.
+template <int N>
+inline __attribute__((always_inline)) void Store(float* to, typename Vector<N>::type value, bool streamed) {
+#if defined(__AVX512F__)
+  if constexpr (N == 16)
+    if (streamed) return _mm512_stream_ps(to, reinterpret_cast<__m512&>(value));
+#endif
+  Store<N>(to, value);
+}
+
+inline void EndOfStream() {
+#if defined(__AVX512F__)
+  _mm_sfence();
+#endif
 }
 
 }  // namespace ddim_jax

@@ -105,6 +105,7 @@ void ForEach(ffi::ThreadPool& pool, const Layout& l, const Body& body) {
         for (int64_t p = end - pixel; p > 0; --p, at += step) one(at);
       });
     }
+    EndOfStream();
   });
 }
 
@@ -125,7 +126,8 @@ ffi::Error GroupNorm(ffi::ThreadPool pool, Array x, Array scale, Array bias, Res
       pivot[n * l.channels + c] = in[n * l.pixels * l.channels + c / l.width * l.width];
   auto sums = ChannelSums(pool, l, [&](auto width, int64_t n, int64_t c) {
     constexpr int N = decltype(width)::value;
-    return [in, of_group = Load<N>(&pivot[n * l.channels + c])](int64_t at, auto& a, auto& b) {
+    return [in, of_group = Load<N>(&pivot[n * l.channels + c]), ahead = kFlush * l.channels](int64_t at, auto& a, auto& b) {
+      FetchAhead(in, at + ahead);
       auto d = Load<N>(in + at) - of_group;
       a += d;
       b += d * d;
@@ -154,10 +156,12 @@ ffi::Error GroupNorm(ffi::ThreadPool pool, Array x, Array scale, Array bias, Res
     ForEach(pool, l, [&](auto width, int64_t n, int64_t c) {
       constexpr int N = decltype(width)::value;
       return [in, out = y->typed_data(), mean = Load<N>(&centre[n * l.channels + c]),
-              slope = Load<N>(&factor[n * l.channels + c]), shift = Load<N>(&offset[n * l.channels + c])](int64_t at) {
+              slope = Load<N>(&factor[n * l.channels + c]), shift = Load<N>(&offset[n * l.channels + c]),
+              ahead = kTogetherFloats / l.channels * l.channels, streamed = IsStreamed(y)](int64_t at) {
+        FetchAhead(in, at + ahead);
         auto z = (Load<N>(in + at) - mean) * slope + shift;
         if constexpr (decltype(activate)::value) z = z / (1.0f + ExpOfMinus<N>(z));
-        Store<N>(out + at, z);
+        Store<N>(out + at, z, streamed);
       };
     });
   };

@@ -126,6 +126,26 @@ inline void NarrowTile(const float* plane, At at, const std::vector<int64_t>& sh
 }
 #endif
 
+// The same for blocks of one output: the vectors lie along the inputs, whose number is a multiple of theirs.
+template <typename At>
+inline void SingleTile(const float* plane, At at, const std::vector<int64_t>& shifts, int64_t group_in,
+                       const float* weights, typename Vector<1>::type (&sums)[Rows(1)][1]) {
+  typename Vector<kLanes>::type products[Rows(1)] = {};
+  for (int64_t shift : shifts) {
+    const float* x = plane + shift;
+    for (int64_t i = 0; i < group_in; i += kLanes, weights += kLanes) {
+      auto w = Load<kLanes>(weights);
+#pragma GCC unroll 8
+      for (int p = 0; p < Rows(1); ++p) products[p] += Load<kLanes>(x + at[p] + i) * w;
+    }
+  }
+  for (int p = 0; p < Rows(1); ++p) {
+    float sum = 0.0f;
+    for (int lane = 0; lane < kLanes; ++lane) sum += products[p][lane];
+    sums[p][0] = typename Vector<1>::type{sum};
+  }
+}
+
 // The pixels of the result that one convolution writes: every step-th, from an offset.
 struct Grid {
   int64_t rows, columns, row_step = 1, column_step = 1, row = 0, column = 0;
@@ -171,6 +191,7 @@ void Convolve(ffi::ThreadPool& pool, const Array& x, const PackedKernel& kernel,
         for (int64_t first = 0; first < pixels; first += kRows) {
           typename Vector<N>::type sums[kRows][kVectors];
           auto run = [&](const float* from, auto at) {
+            if constexpr (N == 1) return SingleTile(from, at, shifts, kernel.group_in, weights, sums);
 #if defined(__AVX__)
             if constexpr (N == 4)
               if (kernel.group_in % 4 == 0) return NarrowTile<kIn>(from, at, shifts, kernel.group_in, weights, sums);
@@ -206,7 +227,8 @@ void Convolve(ffi::ThreadPool& pool, const Array& x, const PackedKernel& kernel,
 
 void ConvolveAnyWidth(ffi::ThreadPool& pool, const Array& x, const Array& kernel, const Array& bias, Result& y,
                       int64_t groups, const Geometry& k, const Taps& taps, const Grid& grid, bool transposed) {
-  int64_t group_out = transposed ? kernel.dimensions()[2] : kernel.dimensions()[3] / groups;
+  int64_t group_in = kernel.dimensions()[2], group_out = kernel.dimensions()[3] / groups;
+  if (transposed) std::swap(group_in, group_out);
   auto run = [&](auto outputs) {
     constexpr int N = std::min(decltype(outputs)::value, kLanes), kVectors = decltype(outputs)::value / N;
     PackedKernel packed(pool, kernel, groups, N * kVectors, taps, transposed);
@@ -216,7 +238,8 @@ void ConvolveAnyWidth(ffi::ThreadPool& pool, const Array& x, const Array& kernel
     int64_t bias_stride = bias.dimensions()[0] == 1 ? 0 : bias.dimensions()[1];
     convolve(pool, x, packed, bias.element_count() ? bias.typed_data() : nullptr, bias_stride, y, groups, k, grid);
   };
-  if (group_out <= 4) run(Constant<4>{});
+  if (group_out == 1 && group_in % kLanes == 0) run(Constant<1>{});
+  else if (group_out <= 4) run(Constant<4>{});
   else if (group_out <= 8) run(Constant<8>{});
   else if (group_out <= 16) run(Constant<16>{});
   else run(Constant<kWide>{});

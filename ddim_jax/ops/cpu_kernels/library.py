@@ -32,6 +32,7 @@ SOURCES = (
     "winograd_grad.cc",
     "in_place_conv.cc",
     "group_norm.cc",
+    "join.cc",
     "adam.cc",
     "threefry.cc",
 )
@@ -46,6 +47,7 @@ TARGETS = (
     "ddim_jax_group_norm",
     "ddim_jax_group_norm_grad",
     "ddim_jax_norm",
+    "ddim_jax_join",
     "ddim_jax_adam",
     "ddim_jax_threefry",
 )

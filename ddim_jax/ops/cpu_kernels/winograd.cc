@@ -17,8 +17,8 @@
 namespace ddim_jax {
 namespace {
 
-constexpr int64_t kTileBytes = 128 << 10;  // of the transformed inputs of a task, for the second-level cache
-constexpr int64_t kTogether = 32;  // channels of groups that are transformed together, on their narrower side
+constexpr int64_t kTileBytes = 56 << 10;  // of the transformed inputs of a task, for the second-level cache
+constexpr int64_t kTogether = 32;  // channels of groups that are transformed together, on their wider side
 constexpr int64_t kTasksOfTiles = 32;  // at least, so that no thread has much more to do than another
 constexpr int64_t kUnit = kSums / 2;  // tiles of a task are a multiple of this: rows of a product, or half of them
 
@@ -71,7 +71,7 @@ struct TransformedKernel {
 // `outputs` channels of the outputs of one tile, from [point][.. of a plane]; `halved` adds its 2 x 2 pixels to one.
 template <typename F>
 void StoreTile(const float* products, int64_t plane, const Tile& tile, const Shape& out, int64_t outputs,
-               const float* bias, bool halved, float* y) {
+               const float* bias, bool halved, bool streamed, float* y) {
   constexpr int kSide = F::tile;
   for (int64_t channel = 0; channel < outputs; channel += kLanes) {
     Floats<kLanes> points[F::points], pixels[kSide * kSide];
@@ -88,7 +88,7 @@ void StoreTile(const float* products, int64_t plane, const Tile& tile, const Sha
       if (row >= out.height || column >= out.width) continue;
       float* to = y + ((tile.n * out.height + row) * out.width + column) * out.channels + channel;
       auto sum = bias ? pixels[i] + Load<kLanes>(added) : pixels[i];
-      if (left >= kLanes) Store<kLanes>(to, sum);
+      if (left >= kLanes) Store<kLanes>(to, sum, streamed);
       else std::memcpy(to, &sum, left * sizeof(float));
     }
   }
@@ -106,10 +106,12 @@ void Convolve(ffi::ThreadPool& pool, const Array& x, const Array& kernel, const 
   Shape tiled = out;
   if (halved) tiled.height *= 2, tiled.width *= 2;
   Tiles tiles(tiled, F::tile);
-  int64_t chunk = std::max<int64_t>(1, std::min(groups, kTogether / std::min(group_in, group_out)));
+  int64_t chunk = std::max<int64_t>(1, std::min(groups, kTogether / std::max(group_in, group_out)));
   if (group_out != block) chunk = 1;
   int64_t chunks = Ceil(groups, chunk), step = Ceil(chunk * group_in, kLanes) * kLanes;
   int64_t width = weights.blocks > 1 ? block : Ceil(chunk * block, kLanes) * kLanes;
+  bool streamed = IsStreamed(y) && chunk * group_out % kLanes == 0;
+  bool in_place = weights.blocks == 1 && group_in == block && width == step;  // a product has the shape of its inputs
   int64_t most = kTileBytes / (int64_t(sizeof(float)) * F::points * step * kUnit);
   int64_t enough = std::min<int64_t>({most, 8, Ceil(tiles.count, kTasksOfTiles * kUnit)});
   int64_t together = std::max<int64_t>(1, enough) * kUnit;
@@ -123,7 +125,8 @@ void Convolve(ffi::ThreadPool& pool, const Array& x, const Array& kernel, const 
     int64_t count = std::min(together, tiles.count - first), last_group = std::min(groups, group + chunk);
     int64_t plane = Plane(together * step), products_plane = Plane(together * width);
     static thread_local Buffer of_inputs, of_products;
-    float *inputs = of_inputs.Get(F::points * plane), *products = of_products.Get(F::points * products_plane);
+    float* inputs = of_inputs.Get(F::points * plane);
+    float* products = in_place ? inputs : of_products.Get(F::points * products_plane);
     Tile tile(tiles, first);
     for (int64_t t = 0; t < count; ++t, tile.Next(tiles))
       TransformPixels<typename F::ByB>(x.typed_data(), in, tile.n, tile.row - top, tile.column - left,
@@ -151,8 +154,9 @@ void Convolve(ffi::ThreadPool& pool, const Array& x, const Array& kernel, const 
       Tile to(tiles, first);
       for (int64_t t = 0; t < count; ++t, to.Next(tiles))
         StoreTile<F>(products + t * width, products_plane, to, out, outputs,
-                     add ? add + to.n * bias_stride + channel : nullptr, halved, y->typed_data() + channel);
+                     add ? add + to.n * bias_stride + channel : nullptr, halved, streamed, y->typed_data() + channel);
     }
+    EndOfStream();
   });
 }
 

@@ -17,6 +17,7 @@ namespace ddim_jax {
 constexpr int kSums = kLanes == 16 ? 24 : 12;
 constexpr int64_t kBlock = 2 * kLanes;  // outputs of one tile of a product, at most
 constexpr int64_t kLeastTasks = 16;
+constexpr int64_t kLine = 16;  // floats in a line of the cache
 
 template <int N>
 using Floats = typename Vector<N>::type;
@@ -114,7 +115,7 @@ struct Tile {
 template <typename By>
 void TransformPixels(const float* x, const Shape& shape, int64_t n, int64_t row, int64_t column, bool doubled,
                      int64_t first, int64_t count, float* to, int64_t plane, int64_t width, int64_t block) {
-  constexpr int side = By::from, kPoints = By::to * By::to;
+  constexpr int side = By::from, kPoints = By::to * By::to, kTile = By::from == By::to ? side - 2 : side;
   static thread_local std::vector<float> zeros;
   if (int64_t(zeros.size()) < count) zeros.resize(count);
   const float *rows[side], *pixels[side * side];
@@ -126,6 +127,11 @@ void TransformPixels(const float* x, const Shape& shape, int64_t n, int64_t row,
   }
   for (int i = 0; i < side * side; ++i)
     pixels[i] = rows[i / side] && columns[i % side] >= 0 ? rows[i / side] + columns[i % side] : zeros.data();
+  // What the tile after the next one sees first: it lies too far from this one for the processor to guess.
+  int64_t after = (column + side + kTile) >> doubled;
+  for (int64_t c = after; c < std::min(shape.width, after + kTile); ++c)
+    for (const float* line : rows)
+      for (int64_t i = 0; line && i < count; i += kLine) __builtin_prefetch(line + c * shape.channels + i);
   int64_t channel = 0;
   auto sweep = [&](auto lanes) {
     constexpr int N = decltype(lanes)::value;

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from jax import lax
 from numpy_conv import convolve
 
-from ddim_jax.ops import cpu_kernels, group_norm, grouped_conv, upsample_conv
+from ddim_jax.ops import cpu_kernels, group_norm, grouped_conv, join_channels, upsample_conv
 from ddim_jax.ops.cpu_kernels import library
 from ddim_jax.ops.cpu_kernels.calls import Geometry, conv_transposed, no_bias
 from ddim_jax.ops.upsample_conv import _compiled, _upsample_then_convolve
@@ -91,6 +91,7 @@ POINTWISE |= {"batch": 2}
 @example(FIXED | {"size": (33, 34), "groups": 4, "group_in": 8, "group_out": 4})  # enough pixels for several parts
 @example(FIXED | {"size": (33, 34), "groups": 1, "group_in": 136, "group_out": 72})  # several planes and vectors
 @example(FIXED | {"size": (33, 34), "groups": 1, "group_in": 128, "group_out": 64, "kernel_size": (1, 1)})
+@example(FIXED | {"size": (9, 34), "groups": 3, "group_in": 48, "group_out": 1})  # vectors along the inputs
 @example(FIXED | {"size": (2, 3), "groups": 1, "group_in": 24, "group_out": 48, "batch": 18})  # several images at once
 @example(
     FIXED | {"size": (9, 34), "groups": 2, "group_in": 12, "group_out": 16, "strides": (2, 2)}
@@ -307,6 +308,18 @@ def test_the_public_operations_use_the_kernels_for_float32_alone():
     assert targets(jnp.float32) == {"ddim_jax_group_norm", *convolutions}
     assert targets(jnp.float32, side=2) == {"ddim_jax_group_norm", "ddim_jax_grouped_conv", "ddim_jax_in_place_conv"}
     assert targets(jnp.bfloat16) == set()
+
+
+def test_large_results_that_go_past_the_caches_have_the_bits_of_small_ones():
+    """The results for two images are larger than kStreamedFloats, those for one are not."""
+    rng = np.random.default_rng(0)
+    x, kernel, scale = (rng.normal(size=size).astype(np.float32) for size in ((2, 384, 512, 16), (3, 3, 8, 16), (16,)))
+    for function in (
+        jax.jit(lambda x: grouped_conv(x, kernel, groups=2)),
+        jax.jit(lambda x: group_norm(x, scale, scale, groups=4, silu=True)),
+    ):
+        np.testing.assert_array_equal(function(x)[1:], function(x[1:]))
+    np.testing.assert_array_equal(jax.jit(join_channels)(x, x + 1), np.concatenate([x, x + 1], -1))
 
 
 @pytest.mark.slow

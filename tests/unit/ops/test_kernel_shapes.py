@@ -50,6 +50,7 @@ CASES = {  # a handler, the shapes of its operands and results, its attributes
     "gradient of the norm": (
         "group_norm_grad", [X, (8,), (8,), *OF_GROUPS, X], [X, (8,), (8,)], {"groups": 2, "silu": True},
     ),
+    "join": ("join", [X, (4, 7, 8, 3)], [(4, 7, 8, 11)], {}),
     "adam": ("adam", [(5,), *ARRAYS * 5], ARRAYS * 4, {"beta1": 0.9, "beta2": 0.99, "epsilon": 1e-8}),
 }  # fmt: skip
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy_conv import convolve
 
-from ddim_jax.ops import cpu_kernels, group_norm, grouped_conv, portable_operations, upsample_conv
+from ddim_jax.ops import cpu_kernels, group_norm, grouped_conv, join_channels, portable_operations, upsample_conv
 
 
 @pytest.fixture(
@@ -58,6 +58,12 @@ REFUSED = {
     "upsampled without batch": (lambda: upsample_conv(X[0], LARGE, zeros(4)), r"x is \(16, 16, 8\); expected"),
     "upsampled volumes": (lambda: upsample_conv(X[None], LARGE, zeros(4)), r"x is \(1, 1, 16, 16, 8\); expected"),
     "upsampled by a line": (lambda: upsample_conv(X, LARGE[0], zeros(4)), r"kernel is \(3, 8, 4\); expected"),
+    "joined without batch": (
+        lambda: join_channels(X[0], X[0]),
+        r"x is float32 \(16, 16, 8\) and y float32 \(16, 16, 8\)",
+    ),
+    "joined with half of the lines": (lambda: join_channels(X, X[:, :8]), r"y float32 \(1, 8, 16, 8\); expected"),
+    "joined with another type": (lambda: join_channels(X, X.astype(jnp.bfloat16)), r"x is float32 .* and y bfloat16"),
     "upsampled with a bias of one": (lambda: upsample_conv(X, LARGE, zeros(1)), r"bias is \(1,\); expected \(4,\)"),
 }
 
@@ -105,6 +111,19 @@ def test_convolutions_of_odd_sizes_by_numpy(name):
     found = value_and_gradients(lambda *operands: grouped_conv(*operands, **how), cotangent, x, kernel, bias)
     for got, want in zip(found, (y + bias, *pull_back(cotangent), cotangent.sum((0, 1, 2))), strict=True):
         np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("channels", [(16, 48), (13, 3), (0, 16)], ids=str)
+@pytest.mark.parametrize("side", [4, 96], ids=str)
+def test_joined_channels_and_their_gradients(side, channels):
+    """Without a kernel, with one, and with whole vectors and parts of them."""
+    x, y = (whole_numbers(2, side, side, count, seed=count) for count in channels)
+    cotangent = whole_numbers(2, side, side, sum(channels), seed=3)
+    joined, dx, dy = value_and_gradients(join_channels, cotangent, x, y)
+    np.testing.assert_array_equal(joined, np.concatenate([x, y], -1))
+    np.testing.assert_array_equal(np.concatenate([dx, dy], -1), cotangent)
+    by_image = jax.vmap(lambda x: join_channels(x[None], y[:1]))(x)
+    np.testing.assert_array_equal(by_image[1, 0], np.concatenate([x[1], y[0]], -1))
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "int32", "float64"])
