@@ -9,6 +9,7 @@ namespace ddim_jax {
 namespace {
 
 constexpr int64_t kChannels = 64;      // of inputs and of outputs of a task, at most or little more
+constexpr int64_t kInputsBack = 4;     // whose sums a task transforms back, where parts are added
 constexpr int64_t kTiles = 2 * kSums;  // whose products are summed before the sums are stored
 
 // A task sums some inputs times some outputs of one group over some of the tiles: over all of them where that makes tasks
@@ -31,12 +32,12 @@ void SumOverTiles(ffi::ThreadPool& pool, const Array& x, const Array& gradient, 
   Buffer of_sums;
   float* sums = parts > 1 ? of_sums.Get(parts * channel_tasks * size) : nullptr;
 
-  // Transforms the sums of a task, and of those `channel_tasks` behind it, back.
-  auto transform_back = [&](int64_t task, const float* of_task) {
+  // Transforms the sums of a task, and of those `channel_tasks` behind it, back; those of inputs first .. last alone.
+  auto transform_back = [&](int64_t task, const float* of_task, int64_t first, int64_t last) {
     int64_t o = task % out_parts * out_width, i = task / out_parts % in_parts * in_width;
     int64_t g = task / out_parts / in_parts;
-    int64_t inputs = std::min(in_width, group_in - i), outputs = std::min(out_width, group_out - o);
-    for (int64_t k = 0; k < inputs; ++k)
+    int64_t outputs = std::min(out_width, group_out - o);
+    for (int64_t k = first; k < std::min({last, in_width, group_in - i}); ++k)
       for (int64_t c = 0; c < outputs; c += kLanes) {
         Floats<kLanes> points[F::points], taps[9];
         for (int p = 0; p < F::points; ++p) {
@@ -83,9 +84,14 @@ void SumOverTiles(ffi::ThreadPool& pool, const Array& x, const Array& gradient, 
             else multiply(Constant<1>{});
           }
       }
-    if (parts == 1) transform_back(task, to);
+    if (parts == 1) transform_back(task, to, 0, in_width);
   });
-  if (parts > 1) ParallelFor(pool, channel_tasks, [&](int64_t task) { transform_back(task, sums + task * size); });
+  int64_t pieces = Ceil(in_width, kInputsBack);
+  if (parts > 1)
+    ParallelFor(pool, channel_tasks * pieces, [&](int64_t piece) {
+      int64_t task = piece / pieces, first = piece % pieces * kInputsBack;
+      transform_back(task, sums + task * size, first, first + kInputsBack);
+    });
 }
 
 }  // namespace
