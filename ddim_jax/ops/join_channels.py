@@ -17,7 +17,8 @@ _LEAST_FLOATS = 2**18
 def join_channels(x: jax.Array, y: jax.Array) -> jax.Array:
     """The channels of `x`, then those of `y`: `jnp.concatenate([x, y], axis=-1)`.
 
-    XLA copies on one thread of a CPU; large float32 arrays are copied by a compiled kernel, on all.
+    XLA copies on one thread of a CPU; large float32 arrays are copied by a compiled kernel, on all. Those can be
+    differentiated in reverse mode, any number of times; within `portable_operations` in both modes.
 
     Args:
       x: [batch, H, W, channels].
@@ -34,10 +35,10 @@ def join_channels(x: jax.Array, y: jax.Array) -> jax.Array:
             f"x is {x.dtype} {x.shape} and y {y.dtype} {y.shape}; expected [batch, H, W, channels] of one dtype, with "
             "the same batch, H and W"
         )
-    large = math.prod(x.shape[:3]) * (x.shape[3] + y.shape[3]) >= _LEAST_FLOATS
-    if is_portable() or x.dtype != jnp.float32 or not (large and cpu_kernels.available()):
+    if is_portable() or x.dtype != jnp.float32 or not cpu_kernels.available():
         return _concatenate(x, y)
-    return _traced_once(x, y)
+    large = math.prod(x.shape[:3]) * (x.shape[3] + y.shape[3]) >= _LEAST_FLOATS
+    return _traced_once(x, y) if large else _concatenate(x, y)
 
 
 @functools.partial(jax.jit, inline=True)

@@ -131,7 +131,7 @@ inline __attribute__((always_inline)) void Store(float* to, typename Vector<N>::
   std::memcpy(to, &value, sizeof(value));
 }
 
-// Asks for the line of the cache of number `at` of an array, or of one that lies behind it.
+// Asks for the line of the cache that number `at` of an array lies in; `at` may be beyond the array's end.
 inline __attribute__((always_inline)) void FetchAhead(const float* array, int64_t at) {
   __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(array) + at * sizeof(float)), 0, 2);
 }
@@ -140,7 +140,7 @@ inline __attribute__((always_inline)) void FetchAhead(const float* array, int64_
 // from memory first, unless the store goes past the caches; with AVX-512 a vector is such a line.
 constexpr int64_t kStreamedFloats = 4 << 20;
 
-// Are vectors of this array of images, each of kLanes channels, stored past the caches?
+// Are vectors of this array of images stored past the caches? Each has to begin at a channel that is a multiple of kLanes.
 inline bool IsStreamed(Result& y) {
   return kLanes == 16 && y->element_count() >= kStreamedFloats && y->dimensions()[y->dimensions().size() - 1] % kLanes == 0 &&
          reinterpret_cast<uintptr_t>(y->typed_data()) % (kLanes * sizeof(float)) == 0;

@@ -89,12 +89,14 @@ std::vector<double> ChannelSums(ffi::ThreadPool& pool, const Layout& l, const Te
   return total;
 }
 
+// Pixels that are gone through channel by channel: as many as stay in the first-level cache.
+inline int64_t Together(const Layout& l) { return std::max<int64_t>(1, kTogetherFloats / l.channels); }
+
 // Calls, for every vector of every pixel, what `body(width, n, channel)` gives with its offset; as for `ChannelSums`, it
-// holds by value what is the same for all pixels. Some pixels, as many as stay in the first-level cache, are gone through
-// channel by channel.
+// holds by value what is the same for all pixels.
 template <typename Body>
 void ForEach(ffi::ThreadPool& pool, const Layout& l, const Body& body) {
-  int64_t together = std::max<int64_t>(1, kTogetherFloats / l.channels);
+  int64_t together = Together(l);
   ParallelFor(pool, l.batch * l.chunks, [&](int64_t task) {
     int64_t n = task / l.chunks, first = task % l.chunks * l.chunk, last = std::min(l.pixels, first + l.chunk);
     for (int64_t pixel = first; pixel < last; pixel += together) {
@@ -127,7 +129,7 @@ ffi::Error GroupNorm(ffi::ThreadPool pool, Array x, Array scale, Array bias, Res
   auto sums = ChannelSums(pool, l, [&](auto width, int64_t n, int64_t c) {
     constexpr int N = decltype(width)::value;
     return [in, of_group = Load<N>(&pivot[n * l.channels + c]), ahead = kFlush * l.channels](int64_t at, auto& a, auto& b) {
-      FetchAhead(in, at + ahead);
+      if constexpr (N >= 8) FetchAhead(in, at + ahead);
       auto d = Load<N>(in + at) - of_group;
       a += d;
       b += d * d;
@@ -157,8 +159,8 @@ ffi::Error GroupNorm(ffi::ThreadPool pool, Array x, Array scale, Array bias, Res
       constexpr int N = decltype(width)::value;
       return [in, out = y->typed_data(), mean = Load<N>(&centre[n * l.channels + c]),
               slope = Load<N>(&factor[n * l.channels + c]), shift = Load<N>(&offset[n * l.channels + c]),
-              ahead = kTogetherFloats / l.channels * l.channels, streamed = IsStreamed(y)](int64_t at) {
-        FetchAhead(in, at + ahead);
+              ahead = Together(l) * l.channels, streamed = IsStreamed(y)](int64_t at) {
+        if constexpr (N >= 8) FetchAhead(in, at + ahead);
         auto z = (Load<N>(in + at) - mean) * slope + shift;
         if constexpr (decltype(activate)::value) z = z / (1.0f + ExpOfMinus<N>(z));
         Store<N>(out + at, z, streamed);

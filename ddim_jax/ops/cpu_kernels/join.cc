@@ -16,7 +16,7 @@ ffi::Error Join(ffi::ThreadPool pool, Array x, Array y, Result joined) {
   int64_t some = std::max<int64_t>(1, kTaskFloats / channels);
   bool vectors = of_x[3] % kLanes == 0 && of_y[3] % kLanes == 0, streamed = vectors && IsStreamed(joined);
   auto copy = [&](const float* from, int64_t count, float* to) {
-    if (!vectors) std::memcpy(to, from, count * sizeof(float));
+    if (count && !vectors) std::memcpy(to, from, count * sizeof(float));
     else for (int64_t i = 0; i < count; i += kLanes) Store<kLanes>(to + i, Load<kLanes>(from + i), streamed);
   };
   ParallelFor(pool, (pixels + some - 1) / some, [&](int64_t task) {

@@ -17,8 +17,10 @@
 namespace ddim_jax {
 namespace {
 
-constexpr int64_t kTileBytes = 56 << 10;  // of the transformed inputs of a task, for the second-level cache
-constexpr int64_t kTogether = 32;  // channels of groups that are transformed together, on their wider side
+constexpr int64_t kTileBytes = 56 << 10;  // of the transformed inputs of a task: half of what was fast before products
+                                         // lay in their place; 12 tiles of 4 x 4 with 32 channels
+constexpr int64_t kTogether = 32;  // channels of groups that are transformed together, on their wider side, at least a
+                                   // vector on the other
 constexpr int64_t kTasksOfTiles = 32;  // at least, so that no thread has much more to do than another
 constexpr int64_t kUnit = kSums / 2;  // tiles of a task are a multiple of this: rows of a product, or half of them
 
@@ -69,6 +71,7 @@ struct TransformedKernel {
 };
 
 // `outputs` channels of the outputs of one tile, from [point][.. of a plane]; `halved` adds its 2 x 2 pixels to one.
+// `streamed` is for images of IsStreamed from a channel on that is a multiple of kLanes.
 template <typename F>
 void StoreTile(const float* products, int64_t plane, const Tile& tile, const Shape& out, int64_t outputs,
                const float* bias, bool halved, bool streamed, float* y) {
@@ -106,12 +109,15 @@ void Convolve(ffi::ThreadPool& pool, const Array& x, const Array& kernel, const 
   Shape tiled = out;
   if (halved) tiled.height *= 2, tiled.width *= 2;
   Tiles tiles(tiled, F::tile);
-  int64_t chunk = std::max<int64_t>(1, std::min(groups, kTogether / std::max(group_in, group_out)));
+  int64_t narrower = std::min(group_in, group_out), wider = std::max(group_in, group_out);
+  int64_t chunk = std::max<int64_t>(1, std::min(groups, std::max(kTogether / wider, kLanes / narrower)));
   if (group_out != block) chunk = 1;
   int64_t chunks = Ceil(groups, chunk), step = Ceil(chunk * group_in, kLanes) * kLanes;
   int64_t width = weights.blocks > 1 ? block : Ceil(chunk * block, kLanes) * kLanes;
   bool streamed = IsStreamed(y) && chunk * group_out % kLanes == 0;
-  bool in_place = weights.blocks == 1 && group_in == block && width == step;  // a product has the shape of its inputs
+  // Products lie where their inputs were: a tile of a product reads its rows before it stores them, and all channels of a
+  // group are stored by one product.
+  bool in_place = weights.blocks == 1 && group_in == block && width == step;
   int64_t most = kTileBytes / (int64_t(sizeof(float)) * F::points * step * kUnit);
   int64_t enough = std::min<int64_t>({most, 8, Ceil(tiles.count, kTasksOfTiles * kUnit)});
   int64_t together = std::max<int64_t>(1, enough) * kUnit;

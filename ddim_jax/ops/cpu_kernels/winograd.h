@@ -127,11 +127,12 @@ void TransformPixels(const float* x, const Shape& shape, int64_t n, int64_t row,
   }
   for (int i = 0; i < side * side; ++i)
     pixels[i] = rows[i / side] && columns[i % side] >= 0 ? rows[i / side] + columns[i % side] : zeros.data();
-  // What the tile after the next one sees first: it lies too far from this one for the processor to guess.
-  int64_t after = (column + side + kTile) >> doubled;
-  for (int64_t c = after; c < std::min(shape.width, after + kTile); ++c)
-    for (const float* line : rows)
-      for (int64_t i = 0; line && i < count; i += kLine) __builtin_prefetch(line + c * shape.channels + i);
+  // What the tile after the next one is the first to see: it lies too far from this one for the processor to guess.
+  int64_t after = std::max<int64_t>(0, (column + side + kTile + doubled) >> doubled);
+  for (int64_t c = after; c < std::min(shape.width, after + (kTile >> doubled)); ++c)
+    for (int i = 0; i < side; ++i)
+      for (int64_t channel = 0; rows[i] && (i == 0 || rows[i] != rows[i - 1]) && channel < count; channel += kLine)
+        __builtin_prefetch(rows[i] + c * shape.channels + channel);
   int64_t channel = 0;
   auto sweep = [&](auto lanes) {
     constexpr int N = decltype(lanes)::value;

@@ -92,6 +92,10 @@ POINTWISE |= {"batch": 2}
 @example(FIXED | {"size": (33, 34), "groups": 1, "group_in": 136, "group_out": 72})  # several planes and vectors
 @example(FIXED | {"size": (33, 34), "groups": 1, "group_in": 128, "group_out": 64, "kernel_size": (1, 1)})
 @example(FIXED | {"size": (9, 34), "groups": 3, "group_in": 48, "group_out": 1})  # vectors along the inputs
+@example(FIXED | {"size": (9, 34), "groups": 3, "group_in": 1, "group_out": 48})  # the same for their gradient
+@example(
+    FIXED | {"size": (9, 34), "groups": 3, "group_in": 1, "group_out": 48, "strides": (3, 2), "kernel_size": (2, 2)}
+)  # and pixels that no tap meets
 @example(FIXED | {"size": (2, 3), "groups": 1, "group_in": 24, "group_out": 48, "batch": 18})  # several images at once
 @example(
     FIXED | {"size": (9, 34), "groups": 2, "group_in": 12, "group_out": 16, "strides": (2, 2)}
@@ -112,6 +116,8 @@ def test_convolution_equals_numpy(case):
 @example(FIXED | {"size": (2, 3), "groups": 1, "group_in": 24, "group_out": 48, "batch": 18})  # images of two tiles
 @example(FIXED | {"size": (4, 4), "groups": 1, "group_in": 520, "group_out": 8})  # inputs of many bytes
 @example(FIXED | {"size": (5, 5), "groups": 2, "group_in": 14, "group_out": 16})  # vectors of eight, four and one
+@example(FIXED | {"size": (9, 34), "groups": 2, "group_in": 16, "group_out": 12})  # products in place of wider inputs
+@example(FIXED | {"size": (9, 34), "groups": 2, "group_in": 32, "group_out": 20})
 @example(FIXED | {"size": (4, 4), "groups": 1, "group_in": 16, "group_out": 16, "batch": 0})
 def test_winograd_equals_numpy(case):
     """The halves in the transform of the kernel are exact too."""
@@ -124,8 +130,11 @@ def test_winograd_equals_numpy(case):
 @example(FIXED | {"size": (9, 34), "groups": 1, "group_in": 136, "group_out": 72})  # several ranges of channels
 @example(FIXED | {"size": (33, 34), "groups": 2, "group_in": 20, "group_out": 36})  # several blocks of tiles, odd ends
 @example(FIXED | {"size": (5, 70), "groups": 5, "group_in": 8, "group_out": 8})  # four groups at a time, and one more
-@example(FIXED | {"size": (9, 9), "groups": 9, "group_in": 8, "group_out": 4, "batch": 2})  # eight and one
+@example(FIXED | {"size": (9, 9), "groups": 9, "group_in": 8, "group_out": 4, "batch": 2})  # twice four, and one
 @example(FIXED | {"size": (8, 8), "groups": 3, "group_in": 4, "group_out": 16})  # all groups at once
+@example(FIXED | {"size": (9, 34), "groups": 3, "group_in": 8, "group_out": 8})  # the same, products in place of inputs
+@example(FIXED | {"size": (9, 34), "groups": 2, "group_in": 8, "group_out": 6})  # and in place of wider ones
+@example(FIXED | {"size": (9, 34), "groups": 2, "group_in": 32, "group_out": 20})
 @example(FIXED | {"size": (6, 7), "groups": 3, "group_in": 12, "group_out": 6})  # groups one by one
 @example(FIXED | {"size": (4, 4), "groups": 1, "group_in": 520, "group_out": 8})  # inputs of many bytes
 @example(FIXED | {"size": (4, 4), "groups": 1, "group_in": 16, "group_out": 16, "batch": 0})
@@ -266,10 +275,16 @@ def test_winograd_keeps_what_is_not_finite_near_its_tile(side):
     assert np.isfinite(cpu_kernels.conv(large, kernel / 1000, no_bias(1), geometry)).all()
 
 
-@pytest.mark.parametrize("channels", [8, 20])  # by merged taps, by minimal filtering
+# By merged taps, by minimal filtering, and with products in place of inputs.
+@pytest.mark.parametrize("channels", [(8, 24), (20, 24), (32, 32), (16, 16)], ids=str)
 def test_upsampling_merged_into_the_convolution(channels):
     rng = np.random.default_rng(0)
-    operands = whole_numbers(rng, 2, 5, 7, channels), whole_numbers(rng, 3, 3, channels, 24), whole_numbers(rng, 24)
+    inputs, outputs = channels
+    operands = (
+        whole_numbers(rng, 2, 5, 7, inputs),
+        whole_numbers(rng, 3, 3, inputs, outputs),
+        whole_numbers(rng, outputs),
+    )
     check_equal(_compiled, _upsample_then_convolve, operands, rng)
 
 
@@ -299,6 +314,7 @@ def test_the_public_operations_use_the_kernels_for_float32_alone():
         def network(x, kernel):
             y = group_norm(grouped_conv(x, kernel, groups=2), jnp.ones(16), jnp.ones(16), groups=2)
             y = grouped_conv(y, jnp.ones((3, 3, 16, 16), dtype))
+            y = join_channels(y[..., :8], y[..., 8:])
             return upsample_conv(y, jnp.ones((3, 3, 16, 4), dtype), jnp.ones(4, dtype))
 
         text = jax.jit(network).lower(x, kernel).as_text()
@@ -307,18 +323,40 @@ def test_the_public_operations_use_the_kernels_for_float32_alone():
     convolutions = {"ddim_jax_grouped_conv", "ddim_jax_grouped_conv_transposed", "ddim_jax_winograd_conv"}
     assert targets(jnp.float32) == {"ddim_jax_group_norm", *convolutions}
     assert targets(jnp.float32, side=2) == {"ddim_jax_group_norm", "ddim_jax_grouped_conv", "ddim_jax_in_place_conv"}
-    assert targets(jnp.bfloat16) == set()
+    assert targets(jnp.float32, side=128) - targets(jnp.float32) == {"ddim_jax_join"}
+    assert targets(jnp.bfloat16) == targets(jnp.bfloat16, side=128) == set()
 
 
-def test_large_results_that_go_past_the_caches_have_the_bits_of_small_ones():
-    """The results for two images are larger than kStreamedFloats, those for one are not."""
-    rng = np.random.default_rng(0)
-    x, kernel, scale = (rng.normal(size=size).astype(np.float32) for size in ((2, 384, 512, 16), (3, 3, 8, 16), (16,)))
-    for function in (
-        jax.jit(lambda x: grouped_conv(x, kernel, groups=2)),
-        jax.jit(lambda x: group_norm(x, scale, scale, groups=4, silu=True)),
-    ):
-        np.testing.assert_array_equal(function(x)[1:], function(x[1:]))
+LARGE = {  # an image and a function of some; the results for two are larger than kStreamedFloats, those for one are not
+    "normalisation": ((384, 512, 16), lambda x: group_norm(x, jnp.arange(16.0), jnp.ones(16), groups=4, silu=True)),
+    "convolution of groups": ((256, 256, 48), lambda x: grouped_conv(x, normal(3, 3, 8, 48), normal(48), groups=6)),
+    "of groups that are not whole vectors": (
+        (256, 256, 48),
+        lambda x: grouped_conv(x, normal(3, 3, 12, 48), normal(48), groups=4),
+    ),
+    "convolution in several blocks": ((224, 256, 16), lambda x: grouped_conv(x, normal(3, 3, 16, 64), normal(64))),
+    "gradient of upsampling": (
+        (448, 512, 16),
+        lambda x: jax.vjp(
+            lambda y: upsample_conv(y, normal(3, 3, 64, 16), jnp.zeros(16)), jnp.zeros((len(x), 224, 256, 64))
+        )[1](x)[0],
+    ),
+}
+
+
+def normal(*shape):
+    return jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.float32)
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_large_results_that_go_past_the_caches_have_the_bits_of_small_ones(name):
+    shape, function = LARGE[name]
+    x, function = normal(2, *shape), jax.jit(function)
+    np.testing.assert_array_equal(function(x)[1:], function(x[1:]))
+
+
+def test_a_large_join():
+    x = normal(1, 384, 512, 16)
     np.testing.assert_array_equal(jax.jit(join_channels)(x, x + 1), np.concatenate([x, x + 1], -1))
 
 

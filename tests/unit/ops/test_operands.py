@@ -113,7 +113,7 @@ def test_convolutions_of_odd_sizes_by_numpy(name):
         np.testing.assert_array_equal(got, want)
 
 
-@pytest.mark.parametrize("channels", [(16, 48), (13, 3), (0, 16)], ids=str)
+@pytest.mark.parametrize("channels", [(16, 48), (13, 3), (0, 16), (16, 0)], ids=str)
 @pytest.mark.parametrize("side", [4, 96], ids=str)
 def test_joined_channels_and_their_gradients(side, channels):
     """Without a kernel, with one, and with whole vectors and parts of them."""
@@ -122,6 +122,8 @@ def test_joined_channels_and_their_gradients(side, channels):
     joined, dx, dy = value_and_gradients(join_channels, cotangent, x, y)
     np.testing.assert_array_equal(joined, np.concatenate([x, y], -1))
     np.testing.assert_array_equal(np.concatenate([dx, dy], -1), cotangent)
+    both = jax.vmap(jax.grad(lambda x, y: jnp.vdot(join_channels(x, y), cotangent[:1]), (0, 1)))(x[:, None], y[:, None])
+    np.testing.assert_array_equal(np.concatenate(both, -1)[:, 0], np.repeat(cotangent[:1], 2, 0))
     by_image = jax.vmap(lambda x: join_channels(x[None], y[:1]))(x)
     np.testing.assert_array_equal(by_image[1, 0], np.concatenate([x[1], y[0]], -1))
 

@@ -10,6 +10,7 @@ from ddim_jax.ops import (
     group_norm,
     grouped_conv,
     is_portable,
+    join_channels,
     portable_operations,
     upsample_conv,
 )
@@ -25,6 +26,7 @@ OPERATIONS = {
     ),
     "bias for each image": lambda: grouped_conv(drawn(2, 8, 8, 8), drawn(1, 1, 4, 8), drawn(2, 8), groups=2),
     "upsampling": lambda: upsample_conv(drawn(2, 16, 16, 8), drawn(3, 3, 8, 4), drawn(4)),
+    "join": lambda: join_channels(drawn(2, 128, 128, 8), drawn(2, 128, 128, 4)),
     "normalisation": lambda: group_norm(drawn(2, 8, 8, 8), drawn(8), drawn(8), groups=2, silu=True),
 }
 
@@ -53,6 +55,22 @@ def test_one_form_for_every_platform():
             text = str(jax.make_jaxpr(lambda operation=operation: operation())())
             assert "platform_index" not in text and "ffi_call" not in text
     assert not is_portable()
+
+
+def test_one_program_for_any_number_of_images():
+    """As `export` makes it: no operation asks how many there are."""
+
+    def network(x):
+        x = grouped_conv(x, jnp.ones((3, 3, 4, 8)), groups=2)
+        x = group_norm(join_channels(x, x), jnp.ones(16), jnp.ones(16), groups=2)
+        return upsample_conv(x, jnp.ones((3, 3, 16, 1)), jnp.ones(1))
+
+    (batch,) = jax.export.symbolic_shape("batch")
+    with portable_operations():
+        program = jax.export.export(jax.jit(network))(jax.ShapeDtypeStruct((batch, 8, 8, 8), jnp.float32))
+        for images in (1, 3):
+            x = drawn(images, 8, 8, 8)
+            np.testing.assert_allclose(program.call(x), network(x), rtol=1e-4, atol=1e-4)
 
 
 def test_what_was_traced_before_is_traced_again():
