@@ -102,7 +102,7 @@ def choices(root: Path) -> str:
     rows = [row for row in read_rows(root / "docs" / "results" / "accuracy.json") if row["augmentation"] == "strong"]
     lines = []
     for form, config in _CHOICES.items():
-        own = [row for row in rows if identity(row, ("system", "size", "stem")) == form]
+        own = [row for row in rows if identity(row, ("system", "size", "stem", "budget_s")) == form]
         if own:
             lines.append({"config": config, "minutes": own[0]["budget_s"] / 60, "rows": own})
 
@@ -122,11 +122,14 @@ def choices(root: Path) -> str:
 
 
 _CHOICES = {
-    ("trunk_ddim", 64, 2): "`folder`; `skin`, `polyp`",
-    ("trunk_ddim", 128, 2): "the same, then 128 x 128",
-    ("unet", 64, 2): "the same with `--config.model.name=unet --config.train.steps=9146`",
+    ("trunk_ddim", 64, 2, 377.0): "`folder`; `skin`, `polyp`",
+    ("trunk_ddim", 128, 2, 780.0): "the same, then 128 x 128 with 2000 steps",
+    ("unet", 64, 2, 360.0): "`folder`; `skin`, `polyp` with `--config.model.name=unet --config.train.steps=9146`",
+    ("trunk_ddim", 64, 2, 356.0): "with `--config.train.steps=14000`, faster kernels",
+    ("trunk_ddim", 128, 2, 1106.0): "the same, then 128 x 128 with 6000 steps",
+    ("unet", 64, 2, 350.0): "with `--config.model.name=unet --config.train.steps=16800`, faster kernels",
 }
-"""Systems, sizes and stems, in words."""
+"""Systems, sizes, stems and budgets, in words."""
 _TRAINING = ("dataset", "size", "stem", "augmentation", "system", "budget_s")
 _COLUMNS: Columns = {
     "images": "{dataset}",

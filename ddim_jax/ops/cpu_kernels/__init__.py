@@ -5,18 +5,8 @@ of memory. These kernels are called through XLA's foreign function interface, on
 depend on the number of threads. Where they are not built, `ops` uses formulations in JAX alone.
 """
 
-from ddim_jax.ops.cpu_kernels.calls import (
-    Geometry,
-    adam,
-    conv,
-    conv_transposed,
-    doubled_conv,
-    join,
-    no_bias,
-    norm,
-    norm_of,
-    threefry,
-)
+from ddim_jax.ops.cpu_kernels.calls import adam, join, norm, norm_of, threefry
+from ddim_jax.ops.cpu_kernels.convolutions import Geometry, conv, conv_transposed, doubled_conv, no_bias
 from ddim_jax.ops.cpu_kernels.library import TARGETS, available, build, compiler, library_path, loaded_digest
 
 __all__ = [

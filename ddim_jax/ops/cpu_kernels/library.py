@@ -24,6 +24,7 @@ SOURCES = (
     "common.h",
     "parallel_for.h",
     "planes.h",
+    "conv_tiles.h",
     "winograd_transforms.h",
     "winograd.h",
     "grouped_conv.cc",

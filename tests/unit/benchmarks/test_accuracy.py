@@ -48,7 +48,7 @@ def test_a_run_is_a_row_and_a_table(run, tmp_path):
     run, _ = run
     output = tmp_path / "docs/results/accuracy.json"
     output.parent.mkdir(parents=True)
-    arguments = ["--runs", run, "--budget", 360, "--workdir", tmp_path / "work", "--output", output]
+    arguments = ["--runs", run, "--budget", 377, "--workdir", tmp_path / "work", "--output", output]
     for _ in range(2):  # the second replaces the first
         assert accuracy.main([str(one) for one in arguments]) == 0
     (row,) = read_rows(output)
@@ -56,23 +56,26 @@ def test_a_run_is_a_row_and_a_table(run, tmp_path):
         "polyp", "trunk_ddim", 64, 2, 9000, 0
     )  # fmt: skip
     assert (row["dice_mean"], row["dice_ci"], row["dice_val"]) == (0.8, [0.7, 0.9], 0.75)
-    assert (row["budget_s"], row["ece"], row["parameters"], row["n"]) == (360.0, 0.02, 523672, 150)
+    assert (row["budget_s"], row["ece"], row["parameters"], row["n"]) == (377.0, 0.02, 523672, 150)
     assert (row["area_coverage"], row["area_coverage_ci"], row["area_width_share"]) == (0.91, [0.85, 0.95], 0.0625)
     assert (row["train_step_ratio_to_unet"], row["evaluations"]) == (0.97, 4)
     page = rendered("<!-- table: accuracy -->\n<!-- end -->", tmp_path)
     assert (
-        "| polyp | `trunk_ddim` | 64 / 2 | 360 s | 9000 | 0 | 0.800 [0.700, 0.900] | 0.750 | 0.020 | 0.91 | 0.062 |\n"
+        "| polyp | `trunk_ddim` | 64 / 2 | 377 s | 9000 | 0 | 0.800 [0.700, 0.900] | 0.750 | 0.020 | 0.91 | 0.062 |\n"
         "\n"
         "Parameters: `trunk_ddim`, stem 2: 523,672. Commits: in `accuracy.json`.\n" in page
     )
     page = rendered("<!-- table: choices -->\n<!-- end -->", tmp_path)
     assert page.splitlines()[3:-1] == ["| `folder`; `skin`, `polyp` | 6 |  |  | 0.800 |"]
+    write_rows(output, {}, [row, row | {"budget_s": 356.0, "dice_mean": 0.85}, row | {"budget_s": 100.0}])
+    other = rendered("<!-- table: choices -->\n<!-- end -->", tmp_path).splitlines()[3:-1]
+    assert other[-1] == "| with `--config.train.steps=14000`, faster kernels | 6 |  |  | 0.850 |" and len(other) == 2
     again = row | {"seed": 1, "dice_mean": 0.9, "ece": 0.03}
     earlier = {name: value for name, value in row.items() if name not in ("area_coverage_ci", "area_width_share")}
     write_rows(output, {}, [row, again, earlier | {"augmentation": "strong, 0.5 empty windows"}])
     page = rendered("<!-- table: accuracy -->\n<!-- end -->", tmp_path)
     assert "| 9000 | 0, 1 | 0.850 (0.800 to 0.900) | 0.750 | 0.025 (0.020 to 0.030) | 0.91 | 0.062 |\n" in page
-    assert "| polyp | `trunk_ddim`, 0.5 empty windows | 64 / 2 | 360 s | 9000 | 0 |" in page
+    assert "| polyp | `trunk_ddim`, 0.5 empty windows | 64 / 2 | 377 s | 9000 | 0 |" in page
     assert "| 0.91 |  |\n" in page  # not known of the earlier row
 
 
