@@ -152,8 +152,8 @@ def transfer(root: Path) -> str:
     The test splits stand in the table of `benchmarks.quality.accuracy`.
     """
     rows = [row for row in read_rows(root / "docs" / "results" / "transfer.json") if row["source"] == "elsewhere"]
-    rows.sort(key=lambda row: [row[name] for name in ("dataset", "size", "stem", "augmentation", "system", "seed")])
-    fields = ("dataset", "size", "stem", "augmentation", "system")
+    fields = ("dataset", "size", "stem", "augmentation", "system", "train_steps")
+    rows.sort(key=lambda row: [row[name] for name in (*fields, "seed")])
     lines = [seeds[0] | {"rows": seeds} for seeds in groups_of(rows, fields)]
     return f"{table(_COLUMNS, lines)}\nCommits: in `transfer.json`.\n"
 
@@ -191,6 +191,7 @@ _COLUMNS: Columns = {
     "n": "{n}",
     "network": with_augmentation,
     INPUT: input_of,
+    "steps, last part": "{train_steps}",
     "seeds": seeds_of,
     "Dice": dice_of,
     "recall": _mean("recall_mean"),

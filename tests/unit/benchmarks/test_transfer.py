@@ -73,7 +73,7 @@ def test_both_sources_are_scored_at_their_own_size_and_replace_their_rows(evalua
     assert (test["area_coverage"], test["area_coverage_ci"], test["area_width_share"]) == (0.9, [0.3, 1.0], 0.125)
     assert elsewhere["area_coverage"] is elsewhere["area_coverage_ci"] is elsewhere["area_width_share"] is None
     page = rendered("<!-- table: transfer -->\n<!-- end -->\n", tmp_path)
-    about = "4 | `unet` | 64 / 1 | 1 | 0.450 [0.100, 0.900] | 0.450 | 0.450 | 0.600 | -0.50 | 1 of 2"
+    about = "4 | `unet` | 64 / 1 | 30 | 1 | 0.450 [0.100, 0.900] | 0.450 | 0.450 | 0.600 | -0.50 | 1 of 2"
     assert page.splitlines()[3:-3] == [f"| polyp | {about} |  |  |"]  # the test split is in the table of accuracy.py
     first = elsewhere | {"area_coverage": 0.9}
     del first["area_width_share"]  # a row of earlier
