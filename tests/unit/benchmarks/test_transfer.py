@@ -78,10 +78,12 @@ def test_both_sources_are_scored_at_their_own_size_and_replace_their_rows(evalua
     first = elsewhere | {"area_coverage": 0.9}
     del first["area_width_share"]  # a row of earlier
     second = first | {"seed": 2, "dice_mean": 0.55, "false_alarms": 2, "area_coverage": 0.8}
-    write_rows(output, {}, [elsewhere | {"size": 32, "empty_truths": 0}, second, first])
+    longer = elsewhere | {"train_steps": 60}
+    write_rows(output, {}, [elsewhere | {"size": 32, "empty_truths": 0}, longer, second, first])
     page = rendered("<!-- table: transfer -->\n<!-- end -->\n", tmp_path)
     scores = "0.500 (0.450 to 0.550) | 0.450 | 0.450 | 0.600 | -0.50 | 1, 2 of 2 | 0.85 (0.80 to 0.90)"
-    assert f"| polyp | 4 | `unet` | 64 / 1 | 1, 2 | {scores} |  |\n" in page and "| -0.50 |  |  |  |\n" in page
+    assert f"| polyp | {about.replace('30', '60')} |" in page
+    assert f"| polyp | 4 | `unet` | 64 / 1 | 30 | 1, 2 | {scores} |  |\n" in page and "| -0.50 |  |  |  |\n" in page
 
 
 def test_gain_of_runs_over_others_is_of_the_same_pictures_and_seeds(tmp_path, monkeypatch):
