@@ -58,7 +58,7 @@ def test_one_form_for_every_platform():
 
 
 def test_one_program_for_any_number_of_images():
-    """As `export` makes it: no operation asks how many there are."""
+    """Programs of `export`: no operation asks how many images there are."""
 
     def network(x):
         x = grouped_conv(x, jnp.ones((3, 3, 4, 8)), groups=2)
