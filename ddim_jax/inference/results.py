@@ -160,7 +160,8 @@ class Results:
     def _written(self, job: Job, kinds: list[str], slices: int = 1) -> dict[str, Any]:
         """The fields of a record that say which results are there, and by which they are known as they were written."""
         sizes = [result_size(self._work.output_dir / job.output(kind, slices)) for kind in kinds]
-        return {"outputs": kinds, "output_bytes": sizes}
+        # A result is out of sight for a moment where somebody moves the folder: then its size is not known.
+        return {"outputs": kinds} | ({"output_bytes": sizes} if all(sizes) else {})
 
     def _result(self, samples: np.ndarray, image: np.ndarray, kinds: Iterable[str]) -> Segmentation:
         how = self._work.context
