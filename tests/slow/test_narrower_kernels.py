@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-TESTS = [Path(__file__).parents[1] / "unit/ops" / name for name in ("test_cpu_kernels.py", "test_cpu_norm.py")]
+NAMES = ("cpu_kernels", "winograd_rounding", "kernel_programs", "large_images", "cpu_norm")
+TESTS = [Path(__file__).parents[1] / "unit/ops" / f"test_{name}.py" for name in NAMES]
 
 
 @pytest.mark.needs_kernels

@@ -3,10 +3,6 @@
 But for minimal filtering in tiles of 4 x 4, whose transforms are not exact.
 """
 
-import os
-import subprocess
-import sys
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,8 +12,7 @@ from hypothesis import strategies as st
 from jax import lax
 from numpy_conv import convolve
 
-from ddim_jax.ops import cpu_kernels, group_norm, grouped_conv, join_channels, upsample_conv
-from ddim_jax.ops.cpu_kernels import library
+from ddim_jax.ops import cpu_kernels, grouped_conv
 from ddim_jax.ops.cpu_kernels.convolutions import Geometry, conv_transposed, no_bias
 from ddim_jax.ops.upsample_conv import _compiled, _upsample_then_convolve
 
@@ -227,54 +222,6 @@ def test_transposed_convolution_is_the_transpose_of_the_convolution(strides, win
     )
 
 
-@pytest.mark.parametrize("scales", [(1.0, 1.0, 1.0), (1e3, 1e-3, 1.0), (1.0, 1e-4, 1e4)])
-def test_winograd_is_about_as_exact_as_the_direct_sum(scales):
-    """In float64, on channels of very different size and images far from zero, as an activation may be."""
-    rng = np.random.default_rng(0)
-    x = (rng.normal(size=(2, 18, 18, 64)) * np.resize(scales, 64) + 3.0).astype(np.float32)
-    kernel, cotangent = (rng.normal(size=size).astype(np.float32) for size in [(3, 3, 64, 32), (2, 18, 18, 32)])
-    same = (1, (1, 1), ((1, 1), (1, 1)))
-
-    def value_and_gradients(function):
-        y, pull_back = jax.vjp(function, x, kernel)
-        return [np.asarray(v, np.float64) for v in (y, *pull_back(cotangent.astype(y.dtype)))]
-
-    def errors(geometry):
-        results = value_and_gradients(lambda x, kernel: cpu_kernels.conv(x, kernel, no_bias(2), geometry))
-        return [np.linalg.norm(got - want) / np.linalg.norm(want) for got, want in zip(results, exact, strict=True)]
-
-    def in_float64(x, kernel):
-        return xla(x.astype(np.float64), kernel.astype(np.float64), None, Geometry(*same))
-
-    with jax.enable_x64(True):
-        exact = value_and_gradients(in_float64)
-    direct = errors(Geometry(*same))
-    for side, most in ((2, 1.5), (4, 4.0)):
-        filtered = errors(Geometry(*same, winograd=side, winograd_kernel=side))
-        for name, of_direct, own in zip(("value", "gradient of x", "of the kernel"), direct, filtered, strict=True):
-            assert own < most * of_direct and of_direct < 1e-6, (name, side)
-
-
-@pytest.mark.parametrize("side", [2, 4])
-def test_winograd_keeps_what_is_not_finite_near_its_tile(side):
-    rng = np.random.default_rng(0)
-    x, kernel = rng.normal(size=(1, 12, 12, 16)).astype(np.float32), rng.normal(size=(3, 3, 16, 16)).astype(np.float32)
-    geometry = Geometry(1, (1, 1), ((1, 1), (1, 1)), winograd=side)
-    convolve = jax.jit(lambda x: cpu_kernels.conv(x, kernel, no_bias(1), geometry))
-    clean = convolve(x)
-    for value in (np.inf, -np.inf, np.nan):
-        x[0, 6, 6, 3] = value
-        y = convolve(x)
-        assert not np.isfinite(y[0, 5:8, 5:8]).any()
-        # Pixels 4 to 7 are those of the tiles that see pixel 6, one of 4 x 4 or four of 2 x 2.
-        outside = np.ones((12, 12), bool)
-        outside[4:8, 4:8] = False
-        np.testing.assert_array_equal(y[0][outside], clean[0][outside])
-    # Large, and no sum beyond float32: nothing overflows on the way.
-    large = np.full_like(x, 0.01 * np.finfo(np.float32).max)
-    assert np.isfinite(cpu_kernels.conv(large, kernel / 1000, no_bias(1), geometry)).all()
-
-
 # By merged taps, by minimal filtering, and with products in place of inputs.
 @pytest.mark.parametrize("channels", [(8, 24), (20, 24), (32, 32), (16, 16)], ids=str)
 def test_upsampling_merged_into_the_convolution(channels):
@@ -286,71 +233,3 @@ def test_upsampling_merged_into_the_convolution(channels):
         whole_numbers(rng, outputs),
     )
     check_equal(_compiled, _upsample_then_convolve, operands, rng)
-
-
-def test_vmap_gives_what_a_loop_gives():
-    rng = np.random.default_rng(0)
-    x, kernel, bias = whole_numbers(rng, 3, 2, 6, 6, 8), whole_numbers(rng, 3, 3, 4, 8), whole_numbers(rng, 3, 8)
-    scale = rng.normal(size=8).astype(np.float32)
-
-    def network(x, kernel, bias):
-        return group_norm(grouped_conv(x, kernel, bias, groups=2), scale, scale, groups=2, silu=True)
-
-    def gradients(x, kernel, bias):
-        return jax.grad(lambda *o: jnp.sum(network(*o) ** 2), (0, 1, 2))(x, kernel, bias)
-
-    together = jax.jit(jax.vmap(network, (0, None, 0)))(x, kernel, bias)
-    np.testing.assert_array_equal(together, jnp.stack([jax.jit(network)(x[i], kernel, bias[i]) for i in range(3)]))
-    kernels = whole_numbers(rng, 3, 3, 3, 4, 8)
-    each = [jax.jit(gradients)(x[i], kernels[i], bias[i]) for i in range(3)]
-    for got, *want in zip(jax.jit(jax.vmap(gradients))(x, kernels, bias), *each, strict=True):
-        np.testing.assert_allclose(got, jnp.stack(want), rtol=1e-5, atol=1e-5)
-
-
-def test_the_public_operations_use_the_kernels_for_float32_alone():
-    def targets(dtype, side=16):
-        x, kernel = jnp.zeros((1, side, side, 16), dtype), jnp.zeros((3, 3, 8, 16), dtype)
-
-        def network(x, kernel):
-            y = group_norm(grouped_conv(x, kernel, groups=2), jnp.ones(16), jnp.ones(16), groups=2)
-            y = grouped_conv(y, jnp.ones((3, 3, 16, 16), dtype))
-            y = join_channels(y[..., :8], y[..., 8:])
-            return upsample_conv(y, jnp.ones((3, 3, 16, 4), dtype), jnp.ones(4, dtype))
-
-        text = jax.jit(network).lower(x, kernel).as_text()
-        return {name for name in library.TARGETS if f"@{name}(" in text}
-
-    convolutions = {"ddim_jax_grouped_conv", "ddim_jax_grouped_conv_transposed", "ddim_jax_winograd_conv"}
-    assert targets(jnp.float32) == {"ddim_jax_group_norm", *convolutions}
-    assert targets(jnp.float32, side=2) == {"ddim_jax_group_norm", "ddim_jax_grouped_conv", "ddim_jax_in_place_conv"}
-    assert targets(jnp.float32, side=128) - targets(jnp.float32) == {"ddim_jax_join"}
-    assert targets(jnp.bfloat16) == targets(jnp.bfloat16, side=128) == set()
-
-
-@pytest.mark.slow
-def test_the_result_does_not_depend_on_the_number_of_threads():
-    program = """
-import os, sys, hashlib
-os.sched_setaffinity(0, set(list(os.sched_getaffinity(0))[:int(sys.argv[1])]))
-import jax, jax.numpy as jnp, numpy as np
-from ddim_jax.ops import group_norm, grouped_conv
-rng = np.random.default_rng(0)
-shapes = [(3, 48, 48, 64), (3, 3, 8, 64), (3, 3, 64, 40)]
-x, k, dense = (jnp.asarray(rng.normal(size=s), jnp.float32) for s in shapes)
-def loss(x, k, dense):
-    y = group_norm(grouped_conv(x, k, groups=8), jnp.ones(64), jnp.zeros(64), groups=8, silu=True)
-    y = grouped_conv(y, dense) + grouped_conv(y, dense[1:2, 1:2])
-    return jnp.sum(jnp.sin(y)) + jnp.sum(grouped_conv(y[:, :2, :2, :8], k))
-y = jax.jit(jax.value_and_grad(loss, (0, 1, 2)))(x, k, dense)
-print(hashlib.sha256(b"".join(np.asarray(v).tobytes() for v in jax.tree.leaves(y[1]))).hexdigest())
-"""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-    if cores < 2:
-        pytest.skip("needs two cores")
-    environment = os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "0"}  # each its own program, for its threads
-    command = [sys.executable, "-c", program]
-    digests = {
-        subprocess.run([*command, str(n)], env=environment, capture_output=True, text=True, check=True).stdout
-        for n in (1, 2)
-    }
-    assert len(digests) == 1
