@@ -3,11 +3,11 @@
 python -m benchmarks.quality.robustness --ckpt RUN_OR_NAME... [--data-root DIR] [--count N] [--attacked N]
 
 RUN_OR_NAME is a run, a file of weights or a packaged name; its images are the test split of what it was trained on,
-which lies at DIR where it does not say where. Corruptions (table in `benchmarks.quality.corruptions`) are made of the
-image at its own size, before it is prepared; attacks (`benchmarks.quality.adversary`) at the size of the network. The
-noise that the samples start from is that of the clean image. Writes rows into docs/results/robustness.json and a
-figure for each data set beside it (of the packaged networks and U-Nets, where they are among them); `python -m
-benchmarks.render` puts the tables into the pages.
+which lies at DIR where it does not say where. `--split val` is for choosing, as of `--share`. Corruptions (table in
+`benchmarks.quality.corruptions`) are made of the image at its own size, before it is prepared; attacks
+(`benchmarks.quality.adversary`) at the size of the network. The noise that the samples start from is that of the clean
+image. Writes rows into docs/results/robustness.json and of the test split a figure for each data set beside it (of the
+packaged networks and U-Nets, where they are among them); `python -m benchmarks.render` puts the tables into the pages.
 """
 
 import sys
@@ -40,7 +40,7 @@ from ddim_jax.sampling_options import SamplingOptions
 
 OUTPUT = ROOT / "docs" / "results" / "robustness.json"
 _TRAINING = ("dataset", "system", "augmentation", "size", "stem", "train_steps", "seed")
-RUN = (*_TRAINING, "packaged", "adversarial_epsilon", "adversarial_share", "interpolated", "steps")
+RUN = (*_TRAINING, "packaged", "adversarial_epsilon", "adversarial_share", "interpolated", "step", "steps", "split")
 IDENTITY = (*RUN, "change", "through", "severity")
 RULES = {
     "packaged": "true: the weights that the package brings, by their name",
@@ -174,6 +174,7 @@ def rows_of(
     given: dict[str, Any],
     say: Callable[[str], None],
     begun: tuple[str, float] | None = None,
+    which: tuple[str, str | None] = ("best", None),
 ) -> list[dict[str, Any]]:
     """The rows of one checkpoint.
 
@@ -182,12 +183,13 @@ def rows_of(
       given: fields of `SamplingOptions`.
       begun: a checkpoint, and the share of the way from there to `ckpt` at which the weights lie that are measured.
       say: called with lines of progress.
+      which: the step of `ckpt`, and the split; None: the test split.
 
     Raises:
       InputError: the checkpoint or its images cannot be used, or these are of fewer groups; or it works on images of
         any size.
     """
-    network, share = load_network(ckpt, "best", None), 1.0
+    network, share = load_network(ckpt, which[0], None), 1.0
     if begun is not None:
         start, share = begun
         network = interpolated(load_network(start, "best", None), network, share)
@@ -197,7 +199,7 @@ def rows_of(
         raise InputError(
             f"{ckpt} segments at the size {options.size!r}; expected 'model', since attacks are made there"
         )
-    source, split = open_split(segmenter, None, data_root)
+    source, split = open_split(segmenter, which[1], data_root)
     chosen = choose_images(len(source), count)
     check_groups(len(chosen), len({groups_of(source)[row] for row in chosen}), source.name)
     examples = [source[row] for row in chosen]
@@ -244,6 +246,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--attacked", type=int, metavar="N", help="of these, spread alike; default: all")
     parser.add_argument("--begun", metavar="RUN", help="what --ckpt was trained from, for --share")
     parser.add_argument("--share", type=float, default=1.0, metavar="X", help="of the way from --begun to --ckpt")
+    parser.add_argument(
+        "--checkpoint-step", default="best", metavar="STEP", help="best, latest or a number (default: %(default)s)"
+    )
+    parser.add_argument("--split", choices=("val", "test"), help="default: test")
     parser.add_argument("--steps", type=int, metavar="N", help="of the sampler; default: the checkpoint's")
     given = parser.parse_args(arguments)
     for name in ("count", "attacked"):
@@ -256,11 +262,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         machine = measured_on()
         for ckpt in given.ckpt:
             chosen = given.data_root, given.count, given.attacked
-            new = rows_of(ckpt, *chosen, {"steps": given.steps}, lambda line: print(line, flush=True), begun)
+            which = given.checkpoint_step, given.split
+            new = rows_of(ckpt, *chosen, {"steps": given.steps}, lambda line: print(line, flush=True), begun, which)
             rows = merged(read_rows(given.output), [row | machine for row in new], IDENTITY)
             write_rows(given.output, RULES, rows)
+            if given.split == "val":
+                continue
             dataset = new[0]["dataset"]
-            own = [row for row in rows if row["dataset"] == dataset]
+            own = [row for row in rows if row["dataset"] == dataset and row["split"] != "val"]
             shown = [row for row in own if is_of_page(row)] or own  # of a set of yours all networks
             draw_robustness(given.output.with_name(f"{given.output.stem}_{dataset}.png"), shown)
     return 0

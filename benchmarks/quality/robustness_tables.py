@@ -27,13 +27,13 @@ _CHANGED |= {
 
 def robustness(root: Path) -> str:
     """Corruptions at middle severity, of the networks of the page, from docs/results/robustness.json."""
-    shown = [row for row in _rows(root) if is_of_page(row) and _corrupted(row) and row["severity"] in (0, MIDDLE)]
+    shown = [row for row in _tested(root) if is_of_page(row) and _corrupted(row) and row["severity"] in (0, MIDDLE)]
     return table(_ABOUT | _CHANGED, shown)
 
 
 def robustness_attacks(root: Path) -> str:
     """PGD on the packaged networks and the U-Nets."""
-    shown = [row for row in _rows(root) if is_of_page(row) and row["change"] == "pgd"]
+    shown = [row for row in _tested(root) if is_of_page(row) and row["change"] == "pgd"]
     return table(_ABOUT | {"largest change": "{severity}/255"} | _SCORES | {"doubt, clean": "{doubt_clean:.3f}"}, shown)
 
 
@@ -42,13 +42,15 @@ def robustness_adversarial(root: Path) -> str:
     rows = [row for row in _rows(root) if row["steps"] == 1]
     alike = ("dataset", "system", "augmentation", "size", "seed")
     kinds = {identity(row, alike) for row in rows if row["adversarial_epsilon"]}
-    shown = [row for row in rows if row["change"] == "none" and identity(row, alike) in kinds]
+    tested = [row for row in rows if row["split"] != "val"]
+    shown = [row for row in tested if row["change"] == "none" and identity(row, alike) in kinds]
     shown.sort(
         key=lambda row: (
             identity(row, alike),
             row["adversarial_epsilon"] > 0,
             row["adversarial_share"],
             row["interpolated"],
+            row["train_steps"],
         )
     )
 
@@ -60,12 +62,15 @@ def robustness_adversarial(root: Path) -> str:
         "network": with_augmentation,
         "input size": "{size}",
         "seed": "{seed}",
+        "steps": "{train_steps}",
         "adversarial images": _adversarial_images,
         "n": "{n}",
         "of them attacked": beside("{n}", change="pgd"),
         "clean": "{dice_mean:.3f}",
         **{f"PGD {level}/255": beside("{dice_mean:.3f}", change="pgd", severity=level) for level in EPSILONS},
         f"contrast, severity {_STRONG}": beside("{dice_mean:.3f}", change="contrast", severity=_STRONG),
+        "validation: clean": beside("{dice_mean:.3f}", split="val", change="none"),
+        "validation: PGD 2/255": beside("{dice_mean:.3f}", split="val", change="pgd", severity=2),
     }
     return table(columns, shown)
 
@@ -88,9 +93,14 @@ def _rows(root: Path) -> list[dict[str, Any]]:
 
 
 def _beside(rows: Sequence[Row], row: Row, **wanted: Any) -> Row:
-    """The row of the same network with other values of some fields, {} without one."""
-    same = identity(row, RUN)
+    """The row of the same network and split with other values of some fields, {} without one."""
+    same = identity(row | wanted, RUN)
     return next((one for one in rows if identity(one, RUN) == same and wanted.items() <= one.items()), {})
+
+
+def _tested(root: Path) -> list[dict[str, Any]]:
+    """The rows of the test split."""
+    return [row for row in _rows(root) if row["split"] != "val"]
 
 
 def _corrupted(row: Row) -> bool:

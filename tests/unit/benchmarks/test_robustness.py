@@ -221,6 +221,30 @@ def test_a_row_says_how_long_the_training_was_and_if_it_is_the_packaged_one(chec
             }
 
 
+def test_the_step_and_the_split_are_those_that_are_asked_for(checkpoint, monkeypatch, tmp_path):
+    network, folder = checkpoint
+    stems = [path.stem for path in sorted((folder / "images").iterdir())]
+    (folder / "splits.csv").write_text(
+        "stem,split\n" + "".join(f"{s},{'val' if s in '01' else 'test'}\n" for s in stems)
+    )
+    asked = []
+
+    def load(ckpt, step, *given):
+        asked.append((ckpt, step))
+        return network._replace(step=7 if step == "latest" else 5)
+
+    monkeypatch.setattr(robustness, "load_network", load)
+    output, arguments = tmp_path / "rows.json", ["--ckpt", "run", "--data-root", str(folder), "--attacked", "1"]
+    for more in ([], ["--split", "val"], ["--split", "val", "--checkpoint-step", "latest"]):
+        assert robustness.main([*arguments, *more, "--output", str(output)]) == 0
+        figure = output.with_name("rows_red.png")
+        assert figure.exists() != bool(more)
+        figure.unlink(missing_ok=True)
+    assert asked == [("run", "best"), ("run", "best"), ("run", "latest")]
+    clean = [row for row in json.loads(output.read_text())["rows"] if row["change"] == "none"]
+    assert [(row["split"], row["step"], row["n"]) for row in clean] == [("test", 5, 3), ("val", 5, 2), ("val", 7, 2)]
+
+
 def test_weights_between_two_networks_by_hand(checkpoint, tmp_path, capsys):
     network, folder = checkpoint
     first = network._replace(params={"gain": np.float32(1.0), "bias": np.float32(0.0)})
@@ -288,6 +312,8 @@ def test_the_page_has_the_packaged_networks_the_unets_and_what_was_trained_on_at
             "interpolated": 1.0,
             "packaged": False,
             "stem": 2,
+            "step": 9,
+            "split": "test",
         }
         for change, severity in (("none", 0), *(("contrast", k) for k in SEVERITIES), ("fgsm", 2), ("pgd", 2)):
             own = network | about | {"change": change, "severity": severity, "through": through}
@@ -300,7 +326,10 @@ def test_the_page_has_the_packaged_networks_the_unets_and_what_was_trained_on_at
     add(0.7, system="unet", augmentation="strong", size=64)
     add(0.6, augmentation="strong", size=64)
     add(0.5, augmentation="strong", size=64, adversarial_epsilon=0.0078, adversarial_share=0.25)
-    add(0.4, augmentation="strong", size=64, adversarial_epsilon=0.0078, adversarial_share=0.25, interpolated=0.7)
+    for split, dice in (("test", 0.4), ("val", 0.3)):
+        between = {"adversarial_epsilon": 0.0078, "adversarial_share": 0.25, "interpolated": 0.7}
+        add(dice, augmentation="strong", size=64, split=split, **between)
+    add(0.95, packaged=True, split="val")
     (tmp_path / "docs/results").mkdir(parents=True)
     (tmp_path / "docs/results/robustness.json").write_text(json.dumps({"rows": rows}))
 
@@ -320,8 +349,9 @@ def test_the_page_has_the_packaged_networks_the_unets_and_what_was_trained_on_at
         f"{one.replace('| 6 |', '| 4 |')} 2/255 | {dice} | {rest} 0.100 |"
         for one, dice in ((ours, 0.879), (plain, 0.679))
     ]
+    trained = "| polyp | `trunk_ddim` | 64 | 0 | 9 |"
     assert lines("-adversarial") == [
-        "| polyp | `trunk_ddim` | 64 | 0 | none | 6 | 4 | 0.600 |  | 0.579 |  | 0.560 |",
-        "| polyp | `trunk_ddim` | 64 | 0 | 25%, weights 0.7 of the way | 6 | 4 | 0.400 |  | 0.379 |  | 0.360 |",
-        "| polyp | `trunk_ddim` | 64 | 0 | 25% | 6 | 4 | 0.500 |  | 0.479 |  | 0.460 |",
+        f"{trained} none | 6 | 4 | 0.600 |  | 0.579 |  | 0.560 |  |  |",
+        f"{trained} 25%, weights 0.7 of the way | 6 | 4 | 0.400 |  | 0.379 |  | 0.360 | 0.300 | 0.279 |",
+        f"{trained} 25% | 6 | 4 | 0.500 |  | 0.479 |  | 0.460 |  |  |",
     ]
