@@ -28,9 +28,14 @@ KEEP = 0.99
 """The share of the masks of which a recommended size keeps a pixel of each class."""
 _GOOD = 0.9  # the Dice of resized masks, on average, at a recommended size
 _LARGEST_RESIZED = 256  # beyond it, a network that sees crops does the same with less
-_BATCH, _PASSES, _MOST_STEPS = 16, 100, 20_000
+_BATCH, _MOST_STEPS = 16, 20_000
+LEAST_STEPS = 8000
+"""The `train.steps` of configs/folder.py: no fewer are recommended."""
+_PASSES = 250  # 8000 steps are 256 passes over 500 images; with 2000 the polyps lose .05 (docs/results/unlabelled.json)
 _FEW = 50  # pairs
-_PICTURES_PER_CORE = 115  # a second, measured of the small lightweight_ddim at 64 x 64; that of folder.py is no slower
+# Images a second in training: trunk_ddim of folder.py at 64 x 64 takes 25.4 ms for a step of 16 on two idle cores with
+# AVX-512 (14000 steps in 356 s: docs/explanation/results.md, "Small networks").
+_IMAGES_PER_CORE = 315
 
 
 def examine(
@@ -250,14 +255,14 @@ def recommend(facts: Sequence[PairFacts], device: str, cores: int) -> list[Line]
             )
         ]
     lines.append(("train.batch_size", str(_BATCH), "of the config; raise train.accumulate if the memory is too small"))
-    steps = min(_MOST_STEPS, max(2000, round(_PASSES * len(facts) * 0.8 / _BATCH, -2)))
+    steps = min(_MOST_STEPS, max(LEAST_STEPS, round(_PASSES * len(facts) * 0.8 / _BATCH, -2)))
     passes = steps * _BATCH / (len(facts) * 0.8)
     why = (
-        f"some {passes:.0f} passes over eight tenths of {len(facts)} pairs: {_PASSES} are aimed at, within 2000 to "
-        f"{_MOST_STEPS} steps"
+        f"some {passes:.0f} passes over eight tenths of {len(facts)} pairs: {_PASSES} are aimed at, within "
+        f"{LEAST_STEPS} to {_MOST_STEPS} steps"
     )
     if device == "cpu":
-        minutes = steps * _BATCH / (_PICTURES_PER_CORE * cores * (64 / size) ** 2) / 60
-        why += f"; some {quantity(max(1, round(minutes)), 'minute')} on {quantity(cores, 'core')}"
+        minutes = steps * _BATCH / (_IMAGES_PER_CORE * cores * (64 / size) ** 2) / 60
+        why += f"; some {quantity(max(1, round(minutes)), 'minute')} on {quantity(cores, 'idle core')} with AVX-512"
     lines.append(("train.steps", str(int(steps)), why))
     return lines

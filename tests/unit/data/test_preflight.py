@@ -7,9 +7,10 @@ import pytest
 from clinic_files import volume
 from pair_files import save
 
+from configs import folder as folder_config
 from ddim_jax.data import load_dataset
 from ddim_jax.data.facts import SIZES, PairFacts, is_lost
-from ddim_jax.data.preflight import describe, examine, keeping_size, lost_at, recommend
+from ddim_jax.data.preflight import LEAST_STEPS, describe, examine, keeping_size, lost_at, recommend
 from ddim_jax.data.seeded import seeded_split
 from ddim_jax.data.split_warnings import unseen_classes
 from ddim_jax.imageio.images import ReadOptions
@@ -51,18 +52,30 @@ def test_what_a_size_loses_and_which_keeps_enough():
 
 def test_settings_say_why():
     small = dict(line[:2] for line in recommend([facts(512)] * 40, "cpu", 2))
-    assert small == {"data.crop": "64", "train.batch_size": "16", "train.steps": "2000"}
+    assert small == {"data.crop": "64", "train.batch_size": "16", "train.steps": "8000"}
     assert recommend([facts(None, 60)] * 40, "cpu", 2)[0][:2] == ("data.crop", "256")
     large = recommend([facts(32, 300)] * 1000, "cpu", 2)
     assert [line[:2] for line in large] == [
         ("data.image_size", "64"),
         ("train.batch_size", "16"),
-        ("train.steps", "5000"),
+        ("train.steps", "12500"),  # 250 * 800 / 16
     ]
-    assert large[2][2].endswith("some 6 minutes on 2 cores")  # 5000 * 16 / 230 s
-    assert recommend([facts(32, 300)] * 100, "cpu", 1)[2][2].endswith("some 5 minutes on 1 core")  # 2000 * 16 / 115 s
-    assert recommend([facts(32, 300)] * 100, "cpu", 5)[2][2].endswith("some 1 minute on 5 cores")
+    assert large[2][2].endswith("some 5 minutes on 2 idle cores with AVX-512")  # 12500 * 16 / 630 s = 317 s
+    few = [facts(32, 300)] * 100
+    assert recommend(few, "cpu", 1)[2][2].endswith("some 7 minutes on 1 idle core with AVX-512")  # 8000 * 16 / 315 s
+    assert recommend(few, "cpu", 5)[2][2].endswith("some 1 minute on 5 idle cores with AVX-512")
+    assert recommend([facts(32, 300)] * 697, "cpu", 2)[2][1:] == (
+        "8700",  # 8712
+        "some 250 passes over eight tenths of 697 pairs: 250 are aimed at, within 8000 to 20000 steps; "
+        "some 4 minutes on 2 idle cores with AVX-512",
+    )
+    assert recommend([facts(32, 300)] * 5000, "gpu", 2)[2][1] == "20000"
     assert recommend([facts(192)], "gpu", 8)[0][1] == "192"
+
+
+def test_no_fewer_steps_are_recommended_than_those_of_the_config():
+    assert folder_config.get_config().train.steps == LEAST_STEPS == 8000
+    assert folder_config.get_config().train.batch_size == 16
 
 
 def test_a_size_that_keeps_a_pixel_and_draws_it_badly_is_not_recommended():
@@ -159,8 +172,8 @@ def test_a_small_folder_is_told_what_its_splits_are_too_small_for(tmp_path):
     assert advice.startswith("1 val and 1 test of 12 images: the Dice of fewer than 9 says little")
     assert lines["left and right"] == ("left lung and right lung", "set data.flips=False and sample.flips=False")
     assert "; no image of val has right lung: give each split some in a splits.csv" in advice
-    # 2000 steps of 16 images, of 9.6: not the 100 passes that are aimed at.
-    assert lines["train.steps"][1].startswith("some 3333 passes over eight tenths of 12 pairs: 100 are aimed at")
+    # 8000 steps of 16 images, of 9.6: not the 250 passes that are aimed at.
+    assert lines["train.steps"][1].startswith("some 13333 passes over eight tenths of 12 pairs: 250 are aimed at")
     assert not (tmp_path / "splits.csv").exists()
     unseen = unseen_classes({"val": [facts(64, values=(2,))], "test": []}, labels)
     assert unseen.startswith("no image of val has left lung")
