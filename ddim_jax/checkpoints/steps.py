@@ -32,7 +32,7 @@ class Steps:
         return step_folders(self.directory)
 
     def complete(self) -> list[int]:
-        """Those of `folders` whose manifest is there."""
+        """Complete steps, those whose manifest is there, in increasing order."""
         return [step for step in self.folders() if is_complete(self.folder(step))]
 
     def existing(self, step: int) -> int:
@@ -63,7 +63,7 @@ class Steps:
         return sorted(self.complete(), key=rank)
 
     def scored(self) -> list[int]:
-        """Those of `ranking` that have a score."""
+        """Complete steps that have a score, in the order of `ranking`."""
         return [step for step in self.ranking() if read_scores(self.folder(step))[0]]
 
     def surplus(self, keep_latest: int) -> list[int]:

@@ -160,7 +160,7 @@ _FIRST_FIELDS = (
     "train.learning_rate",
     "seed",
 )
-"""Those that a first training changes; `ddim-jax fields` lists all."""
+"""Fields that a first training changes; `ddim-jax fields` lists all."""
 _FIND_FIELDS = "`ddim-jax fields WORD` lists those with it in their names or meanings"
 
 

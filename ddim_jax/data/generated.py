@@ -28,7 +28,7 @@ class Generated(NamedTuple):
 
     @classmethod
     def of(cls, split: str, options: DataOptions, smallest: int = 1) -> "Generated":
-        """Those that the options say for a split.
+        """The generated images of a split, as the options say.
 
         Raises:
           ConfigError: counts, size or seed cannot be used, or the size is below `smallest`.

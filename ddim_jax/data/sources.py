@@ -137,7 +137,7 @@ def patients_of(source: Source) -> frozenset[tuple[str, str]]:
 
 
 def trained_on_of(source: Source) -> frozenset[tuple[str, str]]:
-    """Those of the training split beside a source that says them, likewise; else none."""
+    """The patients of the training split beside a source that says them, as `patients_of`; else none."""
     return getattr(source, "trained_on", frozenset())
 
 

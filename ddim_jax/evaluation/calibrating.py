@@ -50,7 +50,7 @@ class Judgement(NamedTuple):
 
     @classmethod
     def kept(cls, segmenter: Segmenter, options: SamplingOptions) -> "Judgement":
-        """That which the checkpoint has for these options."""
+        """Calibration and reference that the checkpoint has for these options."""
         calibration, why_not_calibrated = segmenter.calibration(calibrated_options(options, segmenter.labels))
         return cls(calibration, why_not_calibrated, *segmenter.reference())
 
@@ -74,7 +74,7 @@ class Judgement(NamedTuple):
 
     @property
     def doubt(self) -> DoubtScale | None:
-        """That of the calibration; None for doubts as the network has them."""
+        """The scale of doubts of the calibration; None for doubts as the network has them."""
         return None if self.calibration is None else self.calibration.doubt
 
     def save(self, segmenter: Segmenter, options: SamplingOptions, output_dir: Path) -> Path:

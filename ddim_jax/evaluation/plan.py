@@ -25,7 +25,7 @@ from ddim_jax.sampling_options import SamplingOptions
 NOT_TAKEN = ("protocol", "threshold")
 """Fields of `SamplingOptions` that an evaluation does not read: it scores every protocol at its own threshold."""
 _OF_SOURCE = ("window", "invert")
-"""Those that the data set was opened with: of a checkpoint by its name, `evaluate_checkpoint` takes them."""
+"""Fields that the data set was opened with: of a checkpoint by its name, `evaluate_checkpoint` takes them."""
 FILES = ("per_image.csv", "per_volume.csv", *(f"figures/{figure}.png" for figure in FIGURES), "metrics.json")
 
 

@@ -108,7 +108,7 @@ class NiftiStack(Stack):
         return (f"not finite ({told} NaN or infinite; NaN is shown black)",) if odd else ()
 
     def with_window(self, window: tuple[float, float]) -> "NiftiStack":
-        """The same file, shown with that centre and width."""
+        """A copy that shows the file with that centre and width."""
         self.stored()  # which both have then
         other = copy.copy(self)
         other._options = self._options._replace(window=window)

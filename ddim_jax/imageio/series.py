@@ -114,7 +114,7 @@ class DicomStack(Stack):
         )
 
     def with_window(self, window: tuple[float, float]) -> "DicomStack":
-        """The same files, shown with that centre and width."""
+        """A copy that shows the files with that centre and width."""
         other = copy.copy(self)
         other._options = self._options._replace(window=window)
         return other

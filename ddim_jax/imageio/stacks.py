@@ -20,7 +20,7 @@ MAX_VOXELS = 2**28
 FILES_KEPT = 2**16
 """Files whose facts are kept: a data set is looked through several times, for each of its splits."""
 PLANES = ("sagittal", "coronal", "axial")
-"""Those of slices across left-right, front-back and height."""
+"""Planes of slices across left-right, front-back and height."""
 ABOUT_EQUAL = 1.01
 """Sides of pixels that differ by less are the same."""
 
@@ -76,7 +76,7 @@ class Stack:
         return None
 
     def with_window(self, window: tuple[float, float]) -> "Stack":
-        """The same source, shown with that centre and width."""
+        """A copy that shows the source with that centre and width."""
         raise NotImplementedError
 
     def pixel_mm(self, index: int) -> tuple[float, float] | None:

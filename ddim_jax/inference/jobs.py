@@ -215,7 +215,7 @@ def _series(
 
 
 def name_jobs(jobs: list[Job], known: Callable[[str, str], bool] = lambda name, source: False) -> list[Job]:
-    """The same images under their stems, or with their extension where several have that stem.
+    """Jobs named by the stems of their images, or with the extension where several have that stem.
 
     Args:
       jobs: all images of a run.

@@ -41,7 +41,7 @@ class Results:
     def finish(
         self, loaded: Loaded, samples: np.ndarray | None, device_seconds: float
     ) -> tuple[Loaded, dict[str, Any] | None]:
-        """The same `loaded`, and a record; None in its place if there was not enough memory."""
+        """`loaded` as it was given, and a record; None in its place if there was not enough memory."""
         try:
             if loaded.source is not None:
                 self._add_slice(loaded, samples, device_seconds)

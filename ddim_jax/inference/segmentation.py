@@ -58,7 +58,7 @@ class Segmentation(NamedTuple):
     unlikeness: float | None = None
 
     def judged(self, unlikeness: float | None) -> "Segmentation":
-        """The same result with this unlikeness, and bounds that say if they are not made to hold for it."""
+        """This result with an unlikeness, and bounds that say if they are not made to hold for it."""
         bounds = {name: with_unlikeness(one, unlikeness) for name, one in self.bounds.items()}
         return self._replace(unlikeness=unlikeness, bounds=bounds)
 

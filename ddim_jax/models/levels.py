@@ -29,7 +29,7 @@ FIELDS = {
     "remat": Field(bool, help="compute activations again in the backward pass: less memory, more time", resume="free"),
     "dropout": Field(float, help="dropout rate in training", low=0, below=1),
 }
-"""Those of several networks, for `ddim_jax.models.ModelSpec.ranges`; what one network alone has stands in its file."""
+"""Fields of several networks, for `ddim_jax.models.ModelSpec.ranges`; what one network alone has stands in its file."""
 
 
 class HalvedLevels:

@@ -45,9 +45,11 @@ WINOGRAD_LEAST_CHANNELS = 16
 """Channels of a group, outside (of upsampling also inside), from which minimal filtering in tiles of 2 x 2 saves more
 than its transforms cost."""
 WINOGRAD_LEAST_INPUTS = 12
-"""The same inside; and of the gradient of the kernel in tiles of 4 x 4, which takes half as many outside."""
+"""Least channels of a group inside; and of the gradient of the kernel in tiles of 4 x 4, which takes half as many
+outside."""
 _WINOGRAD_NARROWEST = 4
-"""The same on both sides for tiles of 4 x 4, for which groups are transformed together, where tiles are enough."""
+"""Least channels of a group on both sides for tiles of 4 x 4, for which groups are transformed together, where tiles
+are enough."""
 _MANY_TILES = 64
 """Tiles of 4 x 4 of the batch beside which transforming the kernel does not count; of narrow groups half of them."""
 _TILES_OF_A_KERNEL = 40

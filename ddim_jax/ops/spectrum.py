@@ -27,7 +27,7 @@ def filter_spectrum(x: jax.Array, weight: jax.Array) -> jax.Array:
 
 
 def _by_matrices(x: jax.Array, weight: jax.Array) -> jax.Array:
-    """The same in real arithmetic: exporters know no FFT of two dimensions, and runtimes no complex numbers."""
+    """The filtered array in real arithmetic: exporters have no 2-D FFT, and runtimes no complex numbers."""
     height, width = x.shape[1:3]
     rows_cos, rows_sin = _waves(height, height)
     columns_cos, columns_sin = _waves(width, width // 2 + 1)

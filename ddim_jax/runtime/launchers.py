@@ -24,7 +24,7 @@ _LAUNCHERS = (
     # Of a pod of an indexed Job; how many pods there are, no variable says.
     _Launcher("a Kubernetes Job", "JOB_COMPLETION_INDEX", None),
 )
-"""Those of JAX's own detection (`jax.distributed.initialize`) that start one process for each task."""
+"""Launchers that start one process for each task, of those that `jax.distributed.initialize` detects."""
 
 
 class Launched(NamedTuple):

@@ -48,7 +48,7 @@ class _Output(io.RawIOBase):
 
 
 _outputs: dict[int, _Output] = {}
-"""Those of this process, by their descriptors; none before `enduring`."""
+"""Output streams of this process, by their descriptors; none before `enduring`."""
 
 
 @contextlib.contextmanager

@@ -186,7 +186,7 @@ def check_same_data(
     step_folder: Path,
     ids: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
-    """The same for the examples: those that the run was trained on, and those that it would go on with.
+    """Refuses to go on with other examples than those that the run was trained on.
 
     Args:
       ids: the names of the images of "train" and "val" now, of which those that differ are told.

@@ -1,4 +1,5 @@
-"""Docstrings say what a thing returns, does or is, as CONTRIBUTING asks: none opens with a question word."""
+"""Docstrings say what a thing returns, does or is, as CONTRIBUTING asks: none opens with a question word, and in the
+package none with "Those", "That of" or "The same" in place of the noun."""
 
 import ast
 import re
@@ -7,6 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("ddim_jax", "benchmarks", "configs", "docs", "tests")
 OPENING = re.compile(r"(What|Whether|Where|When|Which|Who|Whose|Whom|Why|How|Of|As)\b")
+REFERRING = re.compile(r"(Those|That of|That which|The same)\b")
 
 
 def docstrings(source):
@@ -23,6 +25,19 @@ def test_no_docstring_opens_with_a_question_word():
     assert [f"{file}:{line}: {text[:60]}" for file, line, text in found if OPENING.match(text)] == []
 
 
+def test_docstrings_of_the_package_open_with_the_noun():
+    found = [
+        (file, *one)
+        for file in sorted((ROOT / "ddim_jax").rglob("*.py"))
+        for one in docstrings(file.read_text("utf-8"))
+    ]
+    assert len(found) > 1000
+    assert [f"{file}:{line}: {text[:60]}" for file, line, text in found if REFERRING.match(text)] == []
+
+
 def test_such_an_opening_is_seen():
     source = 'def f():\n    """What it gives."""\n\n\nSIZE = 3\n"""Offers a size."""\n'
     assert sorted((line, bool(OPENING.match(text))) for line, text in docstrings(source)) == [(2, True), (6, False)]
+    for text in ("Those of a run.", "That of the calibration.", "That which is kept.", "The same in reverse."):
+        assert REFERRING.match(text)
+    assert not REFERRING.match("The sameness of two images.") and not REFERRING.match("Steps, and those kept.")

@@ -66,7 +66,7 @@ class DeepPixels:
 
     @classmethod
     def of(cls, file: BinaryIO, picture: Image.Image) -> "DeepPixels | None":
-        """Those of an image that is not yet decoded; None where it has 8 bits a channel.
+        """Pixels of an image that is not yet decoded; None where it has 8 bits a channel.
 
         Told that the order of a pixel's two bytes is the other one, Pillow keeps the lower bytes of colours: they are
         decoded twice. Grey with alpha is decoded as if its four bytes were four channels.
