@@ -153,16 +153,16 @@ class SamplingOptions:
     # `program`: the compiled program depends on it. `seed` reaches the program as an array instead.
     steps: int = _option(50, "network evaluations per sample", whole(1, 2**31 - 1), program=True)
     samples: int = _option(5, "noise samples per image", whole(1, 2**16), program=True)
-    sampler: str | None = _option("ddim", "how samples are drawn", one_of(SAMPLERS), program=True)
+    sampler: str | None = _option("ddim", "sampler of the diffusion process", one_of(SAMPLERS), program=True)
     eta: float = _option(
         0.0,
-        "noise in the steps of ddim, from 0 to 1",
+        "noise of ddim, from 0 (deterministic) to 1 (as in ddpm)",
         fraction("from 0 (no noise in the steps) to 1 (as DDPM)"),
         program=True,
         of_sampler=True,
     )
-    clip_x0: float | None = _option(None, "bound on the estimates of x_0", bound, program=True)
-    flips: bool = _option(False, "let the samples see the image mirrored in turn", yes_or_no, program=True)
+    clip_x0: float | None = _option(None, "bound on the predicted x_0; off: no bound", bound, program=True)
+    flips: bool = _option(False, "sample the mirrored versions of the image in turn", yes_or_no, program=True)
     size: Size | None = _option(  # noqa: RUF009 - strings are not mutable
         None,
         "model: images are resized to the size the network was trained at and results back; native: nothing is "
@@ -171,19 +171,24 @@ class SamplingOptions:
         one_of(SIZES),
         otherwise="model; tiles for a network trained on crops",
     )
-    seed: int = _option(0, "of the noise", whole(0, 2**32 - 1), otherwise="0")
-    protocol: str = _option("mean", "how samples become a probability", one_of(PROTOCOLS))
-    ensemble: str = _option("mean", "how samples are fused", one_of(ENSEMBLES))
+    seed: int = _option(0, "random seed of the noise", whole(0, 2**32 - 1), otherwise="0")
+    protocol: str = _option("mean", "rule that turns the samples into a probability", one_of(PROTOCOLS))
+    ensemble: str = _option("mean", "method that fuses the samples", one_of(ENSEMBLES))
     threshold: float | None = _option(
-        None, "of the probability, from 0 to 1", fraction("from 0 to 1"), otherwise="that of protocol and ensemble"
+        None,
+        "threshold of the probability, from 0 to 1",
+        fraction("from 0 to 1"),
+        otherwise="that of protocol and ensemble",
     )
     window: tuple[float, float] | None = _option(
         None,
-        "centre and width of the values of DICOM, NIfTI and 16-bit files that are shown",
+        "grey-level window (centre, width) of DICOM, NIfTI and 16-bit files",
         window,
         otherwise="the checkpoint's, else each file's own",
     )
-    invert: bool | None = _option(None, "files store images inverted, white as the smallest value", yes_or_no)
+    invert: bool | None = _option(
+        None, "invert grey levels when reading; for files with white as the smallest value", yes_or_no
+    )
 
     @classmethod
     def create(cls, config: Mapping[str, Any], **given: Any) -> "SamplingOptions":

@@ -24,60 +24,66 @@ _MANY = 10**9
 _SEEDS = {"low": 0, "high": 2**32 - 1}
 
 SCHEMA: dict[str, Any] = {
-    "name": Field(str, "base", "the run goes to runs/<name>, unless --workdir says otherwise", resume="free"),
-    "seed": Field(int, 0, "of the initial weights, the order of the images, the noise", **_SEEDS),
+    "name": Field(str, "base", "name of the run, whose folder is runs/<name> without --workdir", resume="free"),
+    "seed": Field(int, 0, "random seed of the initial weights, the order of the images and the noise", **_SEEDS),
     "plugins": Field(
-        tuple, (), "modules to import, which register networks, samplers, data sets", items=str, resume="free"
+        tuple, (), "Python modules to import that register networks, samplers, data sets", items=str, resume="free"
     ),
     "model": {
-        "name": Field(str, "lightweight_ddim", "the network", choices=MODELS),
-        "preset": Field(str, None, "its size: small, or none for the network's own", optional=True),
+        "name": Field(str, "lightweight_ddim", "name of the network", choices=MODELS),
+        "preset": Field(str, None, "size of the network: small; none: its full size", optional=True),
         "overrides": {},  # the fields of the network
     },
     "diffusion": {
-        "prediction": Field(str, help="what the network estimates", choices=PREDICTIONS, of_model=True),
-        "loss": Field(str, help="all but mse are for x0 alone", choices=LossNames(), of_model=True),
-        "loss_weight": Field(str, help="weight of each timestep's loss", choices=LOSS_WEIGHTS, of_model=True),
-        "mask_scale": Field(float, help="the mask enters as +- this", above=0, high=1, of_model=True),
-        "timestep_power": Field(
-            float, help="timesteps are drawn with a density of t^(this - 1): 1 is uniform", low=1, of_model=True
+        "prediction": Field(str, help="prediction target: noise, x0 (mask) or v", choices=PREDICTIONS, of_model=True),
+        "loss": Field(
+            str, help="training loss; losses other than mse require prediction=x0", choices=LossNames(), of_model=True
         ),
-        "num_train_timesteps": Field(int, help="timesteps of the process", low=1, high=MOST_TIMESTEPS, of_model=True),
-        "noise_schedule": Field(str, help="cosine is without the betas", choices=SCHEDULES, of_model=True),
+        "loss_weight": Field(str, help="weighting of the loss over timesteps", choices=LOSS_WEIGHTS, of_model=True),
+        "mask_scale": Field(
+            float, help="amplitude of the mask in the diffusion process", above=0, high=1, of_model=True
+        ),
+        "timestep_power": Field(
+            float, help="power p of the density t^(p - 1) of training timesteps; 1 is uniform", low=1, of_model=True
+        ),
+        "num_train_timesteps": Field(int, help="diffusion timesteps", low=1, high=MOST_TIMESTEPS, of_model=True),
+        "noise_schedule": Field(
+            str, help="noise schedule; cosine ignores beta_start and beta_end", choices=SCHEDULES, of_model=True
+        ),
         "beta_start": Field(float, help="first beta of the linear schedule", low=LEAST_BETA, below=1, of_model=True),
         "beta_end": Field(float, help="last beta of the linear schedule", above=0, below=1, of_model=True),
-        "zero_terminal_snr": Field(bool, help="end in pure noise; x0 and v only", of_model=True),
+        "zero_terminal_snr": Field(bool, help="the last timestep is pure noise; requires x0 or v", of_model=True),
     },
     "data": {
-        "name": Field(str, "folder", "the data set", choices=DATASETS),
-        "root": Field(str, "", "its folder; on resume the images' names are compared", optional=True, resume="free"),
+        "name": Field(str, "folder", "name of the data set", choices=DATASETS),
+        "root": Field(str, "", "folder of the data set; image names compared on resume", optional=True, resume="free"),
         "labels": Field(
-            dict, None, "stored values of each class; none: one class, the brighter of two levels", optional=True
+            dict, None, "mask values of each class; none: one class, the brighter of two levels", optional=True
         ),
         "segments": Field(
             tuple,
             (),
-            "what each class is in SNOMED CT, for DICOM-SEG: NAME=Lung, NAME=Tissue/Artery",
+            "SNOMED CT concept of each class, for DICOM-SEG: NAME=Lung, NAME=Tissue/Artery",
             items=str,
             lengths=(0, 254),
             resume="free",
         ),
-        "ignore": Field(tuple, (), "stored values that count nowhere", low=-(2**15), high=2**16 - 1, lengths=(0, 256)),
-        "multilabel": Field(bool, False, "classes may overlap: a stored value belongs to all that list it"),
+        "ignore": Field(tuple, (), "mask values of ignored pixels", low=-(2**15), high=2**16 - 1, lengths=(0, 256)),
+        "multilabel": Field(bool, False, "classes may overlap: a mask value belongs to every class that lists it"),
         "annotators": Field(
             tuple,
             (),
-            "folders of masks, one for each of several annotators, or numbered: x_mask_1, x_mask_2 of each image; "
-            "none: one truth, numbered masks are parts of it",
+            "mask folders of several annotators, one each; or numbered, for x_mask_1, x_mask_2 of an image x; empty: "
+            "one mask for each image, of which numbered files are parts",
             items=str,
             added=True,
         ),
         "unlabelled": Field(
             str,
             "",
-            "a folder of images without masks to train on beside the others, with masks by the average of the "
-            "weights; what is of another split, or of its patients, is left out; on resume the images are compared; a "
-            "step takes more than twice the time, with several train.validation_steps still more",
+            "folder of images without masks, trained on with pseudo-labels predicted by the averaged weights (mean "
+            "teacher); images and patients of other splits are left out; images compared on resume; a step takes more "
+            "than twice the time, longer with several train.validation_steps",
             optional=True,
             resume="free",
             added=True,
@@ -86,7 +92,7 @@ SCHEMA: dict[str, Any] = {
         "window": Field(
             tuple,
             None,
-            "centre and width of the values of DICOM, NIfTI and 16-bit images that are shown; none: the file's own",
+            "grey-level window (centre, width) of DICOM, NIfTI and 16-bit images; none: each file's own",
             items=float,
             lengths=(2, 2),
             optional=True,
@@ -94,21 +100,21 @@ SCHEMA: dict[str, Any] = {
         "crop": Field(
             int,
             0,
-            "train on squares of that side at the images' own scale; image_size follows; 0: resize",
+            "side in pixels of crops to train on at full resolution, in place of image_size; 0: resize images",
             low=0,
             high=2**14,
         ),
-        "invert": Field(bool, False, "files store images inverted, white as the smallest value: turn them round"),
+        "invert": Field(bool, False, "invert grey levels when reading; for files with white as the smallest value"),
         "augmentation": Field(
             str,
             "paper",
-            "preset of the training augmentation: fills rotation_degrees and each field of augment that is none",
+            "preset of the training augmentation: values of rotation_degrees and augment where these are none",
             choices=AUGMENTATIONS,
         ),
         "transforms": Field(
             tuple,
             (),
-            "transforms of plug-ins that change the pair after all else, in this order",
+            "transforms of plug-ins, applied to image and mask after all other augmentation, in this order",
             items=str,
             choices=TRANSFORMS,
             added=True,
@@ -116,33 +122,33 @@ SCHEMA: dict[str, Any] = {
         "rotation_degrees": Field(
             float,
             None,
-            "images are turned by up to that in training; 180 where they have no upper side",
+            "largest training rotation, in degrees; 180 for images without an up direction",
             low=0,
             high=180,
             of_augmentation=True,
         ),
-        "flips": Field(bool, True, "images are mirrored in training"),
+        "flips": Field(bool, True, "mirror images at random in training"),
         "augment": {
             name: Field(float, None, help, low=0, high=high, of_augmentation=True)
             for name, high, help in (
-                ("zoom", 1, "images are larger or smaller by up to e^this"),
-                ("aspect", 1, "height by width changes by up to e^this"),
-                ("shear", 1, "a row moves by up to that for each row of distance from the centre"),
-                ("shift", 0.5, "images move along each axis by up to that part of their side"),
-                ("contrast", 2, "distances from the mean grow or shrink by up to e^this"),
-                ("brightness", 1, "is added or subtracted, up to that; 1 is from black to white"),
-                ("saturation", 2, "distances of the channels from their mean grow or shrink by up to e^this"),
-                ("tint", 1, "as brightness, for each channel by itself"),
-                ("gamma", 2, "values from 0 to 1 are raised to powers of up to e^+-this"),
-                ("blur", 0.1, "standard deviation of a Gaussian, up to that part of the longer side"),
-                ("noise", 1, "standard deviation of noise, up to that; 1 is from black to white"),
+                ("zoom", 1, "largest zoom in or out, as the logarithm of the factor"),
+                ("aspect", 1, "largest change of the aspect ratio, as the logarithm of the factor"),
+                ("shear", 1, "largest shear, in columns for each row of distance from the centre"),
+                ("shift", 0.5, "largest shift along each axis, as a share of the side"),
+                ("contrast", 2, "largest change of the contrast, as the logarithm of the factor"),
+                ("brightness", 1, "largest change of the brightness; 1 is from black to white"),
+                ("saturation", 2, "largest change of the colour saturation, as the logarithm of the factor"),
+                ("tint", 1, "largest change of the brightness of each channel by itself; 1 is from black to white"),
+                ("gamma", 2, "largest change of the gamma exponent, as its logarithm"),
+                ("blur", 0.1, "largest standard deviation of a Gaussian blur, as a share of the longer side"),
+                ("noise", 1, "largest standard deviation of Gaussian noise; 1 is from black to white"),
             )
         },
         "empty_windows": Field(
             float,
             0.0,
-            "that share of the training images also give a part of theirs without a structure, as an image whose "
-            "mask is empty: against structures that are seen where there are none",
+            "share of the training images of which a window without a structure is added as an image with an empty "
+            "mask, against false positives",
             low=0,
             high=1,
             added=True,
@@ -150,8 +156,9 @@ SCHEMA: dict[str, Any] = {
         "erased": Field(
             float,
             0.0,
-            "that share of the training images also give one whose structures are replaced by other parts of it and "
-            "whose mask is empty, and half as many one with a part beside its structures replaced: as empty_windows",
+            "share of the training images of which a copy is added with its structures replaced by other parts of the "
+            "image and an empty mask, against false positives; for half as many a copy with a part beside the "
+            "structures replaced",
             low=0,
             high=1,
             added=True,
@@ -159,50 +166,51 @@ SCHEMA: dict[str, Any] = {
         "groups": Field(
             str,
             "folder",
-            "what stays together in a drawn split besides volumes and patients that files name: the first folder below "
-            "images/; or none",
+            "images kept in one split when it is drawn, besides those of one volume or patient: folder, those of one "
+            "first-level folder of images/; none, no others",
             choices=("folder", "none"),
         ),
-        "folds": Field(int, 0, "of a cross-validation, 3 or more, instead of a split; 0 for none", low=0, high=1000),
-        "fold": Field(int, 0, "the fold that is held out, from 0", low=0, high=999),
-        "split_seed": Field(int, 0, "of phantoms, and of the split of a folder without splits.csv", **_SEEDS),
-        "cache_dir": Field(str, None, "for indices and splits; none: ~/.cache/ddim_jax", optional=True, resume="free"),
+        "folds": Field(int, 0, "number of cross-validation folds, 3 or more; 0: one split", low=0, high=1000),
+        "fold": Field(int, 0, "index of the fold that is held out, from 0", low=0, high=999),
+        "split_seed": Field(int, 0, "seed of phantoms and of the split of a folder without splits.csv", **_SEEDS),
+        "cache_dir": Field(str, None, "cache folder; none: ~/.cache/ddim_jax", optional=True, resume="free"),
         "counts": {
-            split: Field(int, count, f"phantoms of the {split} split", low=1, high=MOST)
+            split: Field(int, count, f"number of phantoms of the {split} split", low=1, high=MOST)
             for split, count in COUNTS.items()
         },
         "same_pixels": Field(
-            bool, True, "go on only with the pixels of before; false: say which pairs changed", resume="free"
+            bool, True, "refuse to resume if the pixels of a pair changed; false: only report which", resume="free"
         ),
         "resident_bytes": Field(
-            int, 2 * 1024**3, "data sets up to this size are held on the device", low=0, high=2**50, resume="free"
+            int, 2 * 1024**3, "bytes up to which a data set is kept in device memory", low=0, high=2**50, resume="free"
         ),
     },
     "train": {
-        "batch_size": Field(int, 20, "examples of a step, on all devices together", low=1, high=2**20),
+        "batch_size": Field(int, 20, "images of a training step, on all devices together", low=1, high=2**20),
         "accumulate": Field(
             int,
             1,
-            "parts of a batch: less memory, more time; the same up to rounding, but for dropout",
+            "parts of a batch whose gradients are accumulated: less memory, more time; same result without dropout, "
+            "up to rounding",
             low=1,
             high=2**20,
             resume="free",
         ),
-        "steps": Field(int, 0, "length of the run; 0 to count in epochs", low=0, high=_MANY, resume="length"),
+        "steps": Field(int, 0, "length of the run in steps; 0: given by epochs", low=0, high=_MANY, resume="length"),
         "epochs": Field(
             float,
             2000.0,
-            "length of the run in passes over the training pairs, without what is made of them; 0 to count in steps",
+            "length of the run in passes over the training pairs, without added images; 0: given by steps",
             low=0,
             high=_MANY,
             resume="length",
         ),
-        "learning_rate": Field(float, help="of Adam, after the warm-up", above=0, of_model=True),
-        "lr_schedule": Field(str, "constant", "cosine falls to 1% at the end", choices=("constant", "cosine")),
+        "learning_rate": Field(float, help="Adam's learning rate, after the warm-up", above=0, of_model=True),
+        "lr_schedule": Field(str, "constant", "constant, or cosine decay to 1%", choices=("constant", "cosine")),
         "schedule_steps": Field(
             int,
             0,
-            "length of lr_schedule, whose last rate stays; 0: that of the run",
+            "length of lr_schedule in steps, after which the rate stays constant; 0: that of the run",
             low=0,
             high=_MANY,
             resume="length",
@@ -210,72 +218,72 @@ SCHEMA: dict[str, Any] = {
         "init_from": Field(
             str,
             None,
-            "a run, packed weights, or PyTorch weights (.safetensors, .pt), to start from",
+            "initial weights: a run, packed weights or PyTorch weights (.safetensors, .pt); none: random",
             optional=True,
             resume="ignored",
         ),
-        "warmup_steps": Field(int, 0, "steps in which the learning rate rises from 0", low=0, high=_MANY),
-        "beta1": Field(float, 0.9, "of Adam", low=0, below=1),
-        "beta2": Field(float, 0.999, "of Adam", low=0, below=1),
-        "gradient_clip": Field(float, 0.0, "largest norm of the gradient; 0 for none", low=0),
+        "warmup_steps": Field(int, 0, "steps of linear warm-up of the learning rate from 0", low=0, high=_MANY),
+        "beta1": Field(float, 0.9, "Adam's beta1, decay of the mean of the gradient", low=0, below=1),
+        "beta2": Field(float, 0.999, "Adam's beta2, decay of the mean of the squared gradient", low=0, below=1),
+        "gradient_clip": Field(float, 0.0, "norm to which larger gradients are clipped; 0: no clipping", low=0),
         "adversarial_epsilon": Field(
             float,
             0.0,
-            "train on images changed by up to that so that their loss rises: against attacks, in half as much "
-            "time again; 1 is from black to white, 0.0078 is 2 levels; 0: not",
+            "adversarial training (FGSM): largest change of a pixel; 1 is from black to white, 0.0078 is 2 levels of "
+            "255; a step takes half as long again; 0: no adversarial training",
             low=0,
             high=0.5,
             added=True,
         ),
         "adversarial_share": Field(
-            float, 1.0, "of the images that are changed so; the others stay as they are", low=0, high=1, added=True
+            float, 1.0, "share of the images that adversarial training changes", low=0, high=1, added=True
         ),
         "unlabelled_weight": Field(
             float,
             1.0,
-            "of the loss of data.unlabelled beside that of the labelled images, reached in 1000 steps",
+            "weight of the loss of data.unlabelled relative to that of labelled images, reached after 1000 steps",
             low=0,
             high=100,
             added=True,
         ),
         "ema_decay": Field(
-            float, 0.9999, "decay of the weights' moving average, which is sampled from", low=0, below=1
+            float, 0.9999, "decay of the exponential moving average of the weights, used for sampling", low=0, below=1
         ),
-        "log_every": Field(int, 50, "steps between lines of metrics", low=1, high=_MANY, resume="free"),
+        "log_every": Field(int, 50, "steps between logged lines of metrics", low=1, high=_MANY, resume="free"),
         "checkpoint_every": Field(
             int, 1000, "steps between checkpoints, with a validation each time", low=1, high=_MANY, resume="free"
         ),
-        "keep_latest": Field(int, 2, "checkpoints kept, besides the best", low=1, high=10**6, resume="free"),
-        "validation_images": Field(int, 64, "images of a validation, at most", low=1, high=_MANY),
+        "keep_latest": Field(int, 2, "latest checkpoints to keep, besides the best", low=1, high=10**6, resume="free"),
+        "validation_images": Field(int, 64, "largest number of images of a validation", low=1, high=_MANY),
         "validation_steps": Field(
             int,
-            help="sampling steps of a validation and of masks for data.unlabelled",
+            help="sampling steps in validation and for the pseudo-labels of data.unlabelled",
             low=1,
             high=10**6,
             of_model=True,
         ),
     },
     "sample": {
-        "sampler": Field(str, help="how samples are drawn", choices=SAMPLERS, of_model=True, resume="free"),
-        "steps": Field(int, help="network evaluations of a sample", low=1, high=10**6, of_model=True, resume="free"),
-        "samples": Field(int, help="samples of an image", low=1, high=2**16, of_model=True, resume="free"),
-        "eta": Field(float, 0.0, "noise in the steps of DDIM: 1 is as much as DDPM", low=0, high=1, resume="free"),
-        "flips": Field(bool, help="samples see the image mirrored in turn", of_model=True, resume="free"),
+        "sampler": Field(str, help="sampler of the diffusion process", choices=SAMPLERS, of_model=True, resume="free"),
+        "steps": Field(int, help="network evaluations per sample", low=1, high=10**6, of_model=True, resume="free"),
+        "samples": Field(int, help="samples per image", low=1, high=2**16, of_model=True, resume="free"),
+        "eta": Field(float, 0.0, "noise of ddim: 0 is deterministic, 1 as in ddpm", low=0, high=1, resume="free"),
+        "flips": Field(bool, help="sample the mirrored versions of the image in turn", of_model=True, resume="free"),
         "clip_x0": Field(
             float,
-            help="bound on the estimates of x_0; none: the network's own; systems.NAME.sample.clip_x0=none: no bound",
+            help="bound on the predicted x_0; none: the network's own; systems.NAME.sample.clip_x0=none: no bound",
             above=0,
             optional=True,
             of_model=True,
         ),
         "protocol": Field(
             str,
-            help="how samples become the mask of `sample`; `evaluate` reports all",
+            help="rule that turns the samples into the mask of `sample`; `evaluate` reports every rule",
             choices=PROTOCOLS,
             of_model=True,
             resume="free",
         ),
-        "ensemble": Field(str, "mean", "how samples are fused", choices=ENSEMBLES, resume="free"),
+        "ensemble": Field(str, "mean", "method that fuses the samples", choices=ENSEMBLES, resume="free"),
     },
 }
 """Sections and fields. Fields `of_model` and `of_augmentation` are None in a config until they are set or resolved."""

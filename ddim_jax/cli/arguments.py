@@ -37,7 +37,7 @@ def add_checkpoint_step(parser: argparse.ArgumentParser) -> None:
         type=checked(which_step),
         default="best",
         metavar="STEP",
-        help="best, latest or a number of training steps (default: best)",
+        help="checkpoint to take: best, latest or a number of training steps (default: best)",
     )
 
 
@@ -49,8 +49,8 @@ def add_segments(parser: argparse.ArgumentParser) -> None:
         action="extend",
         default=[],
         metavar="NAME=CONCEPT",
-        help="what the classes are, for DICOM-SEG: SNOMED CT names, such as lung=Lung,heart=Heart, of one class Lung "
-        "alone; packaged weights and data.segments of a config say it themselves",
+        help="SNOMED CT concept of each class, for DICOM-SEG, such as lung=Lung,heart=Heart, or Lung for a single "
+        "class (default: those of the packaged weights, or data.segments of the config)",
     )
 
 
@@ -64,9 +64,8 @@ def add_checkpoint_arguments(parser: argparse.ArgumentParser, several: str = "")
         required=True,
         nargs="+" if several else None,
         metavar="RUN",
-        help="run directory, its checkpoints, one step, a file of ddim-jax pack, or the name of packaged weights: "
-        + (", ".join(SHA256) or "none")
-        + (several and f"; {several}"),
+        help="run folder, its checkpoints folder, the folder of one step, a file of ddim-jax pack, or the name of "
+        "packaged weights: " + (", ".join(SHA256) or "none") + (several and f"; {several}"),
     )
     add_checkpoint_step(parser)
     parser.add_argument(
@@ -80,7 +79,8 @@ def add_checkpoint_arguments(parser: argparse.ArgumentParser, several: str = "")
         type=checked(_imported),
         default=(),
         metavar="MODULES",
-        help="comma-separated, modules with further samplers, data sets, readers, writers, metrics, ensembles",
+        help="Python modules to import, comma-separated, that register samplers, data sets, readers, writers, metrics "
+        "or ensembles",
     )
 
 
@@ -125,8 +125,8 @@ def add_batch_size_argument(parser: argparse.ArgumentParser) -> None:
         "--batch-size",
         type=number("batch_size", int, lambda _, size: check_batch_size(size)),
         metavar="N",
-        help="images started together: on a CPU shared by the processors, with the same bits whatever it is, elsewhere "
-        "one compiled program (default: up to 64, as network and device suggest)",
+        help="images of a batch; on a CPU results do not depend on it, elsewhere a program is compiled for that size "
+        "(default: up to 64, by network and device)",
     )
 
 

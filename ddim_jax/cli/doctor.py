@@ -23,7 +23,7 @@ from ddim_jax.runtime.printable import Parser, printable
 from ddim_jax.runtime.values import check_names, words
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
-ABOUT = """Says what is installed, which devices, kernels and caches there are, and what to do about each.
+ABOUT = """Checks the installation: packages, devices, kernels, caches, with advice; or describes a run or a data set.
 
 Exit status: 0 if the commands can work here, 1 if not, or if no checkpoint of --ckpt is intact, 2 if an argument cannot
 be used.
@@ -45,8 +45,8 @@ def _literal(text: str) -> object:
         return text
 
 
-def _as_in_config(name: str, more: str = "", **how: Any) -> dict[str, Any]:
-    return {"help": f"with --data, as data.{name} of a config{more}", **how}
+def _as_in_config(name: str, text: str, **how: Any) -> dict[str, Any]:
+    return {"help": f"with --data: {text}; as data.{name} of a config", **how}
 
 
 _OF_DATA = {
@@ -54,18 +54,22 @@ _OF_DATA = {
         "type": int,
         "default": 64,
         "metavar": "N",
-        "help": "with --data: the data.image_size to train at, in pixels (default: 64)",
+        "help": "with --data: side in pixels to resize images to; as data.image_size of a config (default: 64)",
     },
-    "labels": _as_in_config("labels", type=_literal, metavar="JSON"),
-    "ignore": _as_in_config("ignore", type=_literal, metavar="VALUES"),
-    "window": _as_in_config("window", type=_literal, metavar="CENTRE,WIDTH"),
-    "annotators": _as_in_config("annotators", ": a,b or numbered", type=words, default=(), metavar="NAMES"),
-    "groups": _as_in_config("groups", choices=("folder", "none"), default="folder"),
-    "split_seed": _as_in_config("split_seed", type=int, default=0, metavar="N"),
-    "folds": _as_in_config("folds", type=int, default=0, metavar="N"),
-    "fold": _as_in_config("fold", type=int, default=0, metavar="K"),
-    "multilabel": _as_in_config("multilabel", action="store_true"),
-    "invert": _as_in_config("invert", action="store_true"),
+    "labels": _as_in_config("labels", "mask values of each class", type=_literal, metavar="JSON"),
+    "ignore": _as_in_config("ignore", "mask values of ignored pixels", type=_literal, metavar="VALUES"),
+    "window": _as_in_config(
+        "window", "grey-level window of DICOM, NIfTI and 16-bit images", type=_literal, metavar="CENTRE,WIDTH"
+    ),
+    "annotators": _as_in_config(
+        "annotators", "mask folders of several annotators, as a,b, or numbered", type=words, default=(), metavar="NAMES"
+    ),
+    "groups": _as_in_config("groups", "images kept in one split", choices=("folder", "none"), default="folder"),
+    "split_seed": _as_in_config("split_seed", "random seed of the split", type=int, default=0, metavar="N"),
+    "folds": _as_in_config("folds", "number of cross-validation folds", type=int, default=0, metavar="N"),
+    "fold": _as_in_config("fold", "index of the fold held out, from 0", type=int, default=0, metavar="K"),
+    "multilabel": _as_in_config("multilabel", "classes may overlap", action="store_true"),
+    "invert": _as_in_config("invert", "invert grey levels when reading", action="store_true"),
 }
 """The options of --data by their names in the section `data` of a config, as argparse takes them."""
 
@@ -87,8 +91,14 @@ def run(arguments: list[str] | None = None) -> int:
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = Parser(description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build-kernels", action="store_true", help="compile the CPU kernels into the cache folder")
-    parser.add_argument("--ckpt", metavar="RUN", help="say what a run, or a file of packed weights, holds instead")
-    parser.add_argument("--data", metavar="DIR", help="say what a folder of images/ and masks/ holds instead")
+    parser.add_argument(
+        "--ckpt", metavar="RUN", help="describe a run or a file of packed weights instead of the installation"
+    )
+    parser.add_argument(
+        "--data",
+        metavar="DIR",
+        help="describe a data set, a folder with images/ and masks/, instead of the installation",
+    )
     for name, how in _OF_DATA.items():
         flags = [f"--{name.replace('_', '-')}"]
         if name != "image_size":  # with the name that training has for it too, which its messages tell

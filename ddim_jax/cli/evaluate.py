@@ -35,19 +35,19 @@ def parse_arguments(about: str | None) -> argparse.Namespace:
     parser.add_argument(
         "--split",
         choices=("train", "val", "test", "all"),
-        help="default: test, or all of a --data-root that is not divided (splits.csv, or folders called train, val and "
-        "test) and not the folder of the training",
+        help="split to score; default: test, or all of a --data-root that is not divided (splits.csv, or folders "
+        "called train, val and test) and not the folder of the training",
     )
-    parser.add_argument("--output", metavar="DIR", help="default: RUN/evaluation/<split>")
+    parser.add_argument("--output", metavar="DIR", help="folder of the results (default: RUN/evaluation/<split>)")
     parser.add_argument(
         "--data-root",
         metavar="DIR",
-        help="another folder of images/ and masks/; default: the one trained on",
+        help="data set to score, a folder with images/ and masks/ (default: the one trained on)",
     )
     parser.add_argument(
         "--resolution",
         choices=RESOLUTIONS,
-        help="score at the size the network works at (model) or at each image's own size (native); default: native",
+        help="size at which masks are compared: that of the network (model) or each image's own (native; default)",
     )
     parser.add_argument(
         "--limit",
@@ -61,9 +61,9 @@ def parse_arguments(about: str | None) -> argparse.Namespace:
         nargs="?",
         const=COVERAGE,
         metavar="SHARE",
-        help="make an interval of each area and a lowest Dice that hold for this share of images like those scored, "
-        "and make the doubt right on average; kept in the run for sample and evaluate, of packed weights in a copy, "
-        f"{CALIBRATED}; with --split val, or images of your own (default of SHARE: {COVERAGE})",
+        help="calibrate on the scored images, of --split val or your own: an interval of each area and a lower bound "
+        "of the Dice that hold for this share of similar images, and doubts that are right on average; saved in the "
+        f"run for sample and evaluate, or for packed weights in a copy, {CALIBRATED} (default of SHARE: {COVERAGE})",
     )
     add_sampling_arguments(parser, leave_out=NOT_TAKEN)
     add_batch_size_argument(parser)
@@ -71,10 +71,10 @@ def parse_arguments(about: str | None) -> argparse.Namespace:
         "--annotators",
         type=words,
         metavar="NAMES",
-        help="of --data-root: the folders of the annotators' masks, as a,b, or numbered; an empty text for one truth; "
-        "default: as data.annotators of the training",
+        help="mask folders of several annotators in --data-root, as a,b, or numbered; an empty text: one mask for each "
+        "image (default: data.annotators of the training)",
     )
-    parser.add_argument("--no-figures", dest="figures", action="store_false", help="write the numbers only")
+    parser.add_argument("--no-figures", dest="figures", action="store_false", help="write tables without figures")
     return parser.parse_args()
 
 

@@ -35,16 +35,19 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
     parser = Parser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_checkpoint_arguments(parser, several="export takes one")
     suffixes = ", ".join(f"{name} {kind.suffix}" for name, kind in FORMATS.items())
-    parser.add_argument("--format", required=True, choices=FORMATS, help="what runs the file")
+    parser.add_argument("--format", required=True, choices=FORMATS, help="format of the exported program")
     parser.add_argument(
-        "--output", required=True, metavar="FILE", help=f"nothing is written over; its suffix: {suffixes}"
+        "--output",
+        required=True,
+        metavar="FILE",
+        help=f"file to write, not an existing one; suffix by format: {suffixes}",
     )
     parser.add_argument(
         "--batch",
         type=_batch,
         default=1,
         metavar="N|dynamic",
-        help="images in a call, or dynamic for any number (default: 1)",
+        help="images of one call of the program, or dynamic for any number (default: 1)",
     )
     parser.add_argument(
         "--input",

@@ -81,7 +81,11 @@ def described(part: str) -> str:
 def parse_arguments(description: str) -> argparse.Namespace:
     """The arguments of the command line."""
     parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", nargs="*", help="of a name or meaning, such as augment or train.steps; none for all")
+    parser.add_argument(
+        "part",
+        nargs="*",
+        help="part of the name or meaning of a field, such as augment or train.steps (default: all fields)",
+    )
     return parser.parse_args()
 
 

@@ -60,7 +60,7 @@ def train() -> NoReturn:
         run(request, TRAIN)
 
 
-PRETRAIN = """Trains the U-Net of a network on images without masks, to begin a training with (train.init_from).
+PRETRAIN = """Pre-trains the U-Net of a network on images without masks; a training begins from it with train.init_from.
 
   %(prog)s --config folder --config.data.root=DIR --config.data.unlabelled=IMAGES --output FILE.safetensors
 """
@@ -68,7 +68,7 @@ PRETRAIN = """Trains the U-Net of a network on images without masks, to begin a 
 
 @enduring()
 def pretrain() -> NoReturn:
-    """Trains on images alone, to begin a training: --config NAME|FILE --output FILE [--config.FIELD=VALUE ...]"""
+    """Pre-trains a network on images without masks: --config NAME|FILE --output FILE [--config.FIELD=VALUE ...]"""
     with _starting("stopped before pre-training began"):
         from ddim_jax.cli.pretrain import run
     run(PRETRAIN)
@@ -112,19 +112,19 @@ def sample() -> int:
     return run(arguments)
 
 
-SERVE = """Shows a page that segments images which are dropped on it, and answers other programs by REST.
+SERVE = """Serves a web page that segments images dropped on it, and a REST API for programs.
 
   %(prog)s --ckpt lung_xray
 
-It listens at this machine alone unless --host says otherwise, and fetches nothing from elsewhere. Two checkpoints are
-shown beside each other. Options of sampling hold for all requests; a request may choose steps, samples, seed,
+It listens on this machine alone unless --host is given, and fetches nothing from elsewhere. Two checkpoints are
+shown side by side. Options of sampling hold for all requests; a request may choose steps, samples, seed,
 protocol, ensemble, threshold, window and invert.
 """
 
 
 @enduring()
 def serve() -> int:
-    """Shows a page, and answers POST /segment, until it is stopped: --ckpt RUN [RUN] [--port N] ..."""
+    """Serves a web page and POST /segment, until it is stopped: --ckpt RUN [RUN] [--port N] ..."""
     with _starting("stopped before it listened"):
         from ddim_jax.cli.serve import parse_arguments, run
 
@@ -132,7 +132,7 @@ def serve() -> int:
     return run(arguments)
 
 
-PACK = """Puts what segmenting needs of a run into one file, to give away or to keep.
+PACK = """Packs what segmenting needs of a run into one file, to share or to keep.
 
   %(prog)s runs/mine --output mine.safetensors --note "what it was trained on" --terms "how it may be used"
 
@@ -143,7 +143,7 @@ The file holds the averaged weights, the config without paths, and SHA-256 sums;
 
 @enduring()
 def pack() -> int:
-    """Puts the weights of a run into one file: RUN --output FILE.safetensors [--dtype float16] ..."""
+    """Packs the weights of a run into one file: RUN --output FILE.safetensors [--dtype float16] ..."""
     with _starting("stopped before anything was packed"):
         from ddim_jax.cli.pack import parse_arguments, run
 
@@ -151,7 +151,7 @@ def pack() -> int:
     return run(arguments) or (1 if lost_output() else 0)
 
 
-EXPORT = """Writes a checkpoint as one program that segments without this package, checked against JAX.
+EXPORT = """Exports a checkpoint as a program that segments without this package, checked against JAX.
 
   %(prog)s --ckpt RUN --format onnx --output model.onnx
 
@@ -162,7 +162,7 @@ metadata. The page "Take a network elsewhere" of the documentation has a program
 
 @enduring()
 def export() -> int:
-    """Writes a program that runs elsewhere: --ckpt RUN --format onnx|stablehlo|openvino --output FILE ..."""
+    """Exports a program that runs elsewhere: --ckpt RUN --format onnx|stablehlo|openvino --output FILE ..."""
     with _starting("stopped before anything was exported"):
         from ddim_jax.cli.export import parse_arguments, run
 
@@ -170,10 +170,10 @@ def export() -> int:
     return run(arguments) or (1 if lost_output() else 0)
 
 
-FIELDS = """Lists the fields of a config: what each may be, its default, what it means.
+FIELDS = """Lists the fields of a config with their values, defaults and meanings.
 
   %(prog)s                    all of them, as a page in Markdown
-  %(prog)s augment            those with "augment" in their names
+  %(prog)s augment            those with "augment" in their names or meanings
 """
 
 
@@ -189,7 +189,7 @@ def fields() -> int:
 
 @enduring()
 def doctor() -> int:
-    """Says what is installed, which devices, kernels and caches there are, and what to do about each"""
+    """Checks the installation, with advice; or describes a run or a data set: [--ckpt RUN | --data DIR ...]"""
     with _starting("stopped"):
         from ddim_jax.cli.doctor import run
     return run() or (1 if lost_output() else 0)  # what it prints is all that it does

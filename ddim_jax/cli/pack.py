@@ -14,18 +14,27 @@ from ddim_jax.runtime.printable import Parser, printable
 def parse_arguments(about: str | None, arguments: list[str] | None = None) -> argparse.Namespace:
     """The arguments of the command line; `about` is what `--help` says of the program."""
     parser = Parser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", nargs="?", metavar="RUN", help="run directory, its checkpoints, one step, or weights")
-    parser.add_argument("--ckpt", metavar="RUN", help="the same, as the other commands take it")
-    parser.add_argument("--output", required=True, metavar="FILE.safetensors", help="nothing is written over")
+    parser.add_argument(
+        "run",
+        nargs="?",
+        metavar="RUN",
+        help="run folder, its checkpoints folder, the folder of one step, or packed weights",
+    )
+    parser.add_argument("--ckpt", metavar="RUN", help="RUN, as an option")
+    parser.add_argument(
+        "--output", required=True, metavar="FILE.safetensors", help="file to write; an existing file is not overwritten"
+    )
     parser.add_argument(
         "--dtype",
         choices=DTYPES,
         default="float32",
-        help="float32 keeps every bit, float16 halves the file (default: float32)",
+        help="type of the stored weights: float32 is exact, float16 halves the file (default: float32)",
     )
     add_checkpoint_step(parser)
-    parser.add_argument("--note", default="", metavar="TEXT", help="what the weights were trained on")
-    parser.add_argument("--terms", default="", metavar="TEXT", help="how they may be used; said at every load")
+    parser.add_argument("--note", default="", metavar="TEXT", help="description of the training data, kept in the file")
+    parser.add_argument(
+        "--terms", default="", metavar="TEXT", help="terms of use, kept in the file and shown at every load"
+    )
     add_segments(parser)
     options = parser.parse_intermixed_args(arguments)  # a RUN behind the options, which argparse else takes for none
     if (options.run is None) == (options.ckpt is None):

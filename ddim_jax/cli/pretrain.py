@@ -22,7 +22,7 @@ def run(description: str) -> NoReturn:
         "config", None, "The configuration of the training to come; data.unlabelled is the folder of images."
     )
     output = flags.DEFINE_string(
-        "output", None, "FILE.safetensors, for --config.train.init_from; nothing is written over."
+        "output", None, "FILE.safetensors to write, for --config.train.init_from; not an existing file."
     )
 
     def main(_) -> int:

@@ -41,21 +41,21 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
     add = parser.add_argument
     add_checkpoint_arguments(parser, several="the samples of several are fused")
     add("--input", required=True, nargs="+", metavar="PATH", help="image files, folders (searched recursively), globs")
-    add("--output", default=_OUTPUT, metavar="DIR", help=f"where the results go (default: {_OUTPUT})")
+    add("--output", default=_OUTPUT, metavar="DIR", help=f"folder of the results (default: {_OUTPUT})")
     add_sampling_arguments(parser)
     add(
         "--flag-uncertain",
         type=number("flag_uncertain", float, lambda _, share: check_share(share) and share),
         metavar="Q",
-        help=f"name the images that a person should look at in {FLAGGED}: the most doubtful share Q, 0 < Q < 1, of all "
-        "that the output folder has results of, and those unlike the images of the calibration",
+        help=f"list images to be reviewed in {FLAGGED}: the most doubtful share Q, 0 < Q < 1, of all with results in "
+        "the output folder, and those unlike the images of the calibration",
     )
     add(
         "--prefetch",
         type=number("prefetch", int, whole(1, 2**31 - 1)),
         default=FileOptions.prefetch,
         metavar="N",
-        help=f"images on the device at once, or two batches where that is more (default: {FileOptions.prefetch})",
+        help=f"largest number of images on the device at once, at least two batches (default: {FileOptions.prefetch})",
     )
     add_batch_size_argument(parser)
     add(
@@ -64,15 +64,15 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
         type=words,
         default=FileOptions.save,
         metavar="KINDS",
-        help=f"some of {','.join(WRITERS)} (default: mask)",
+        help=f"kinds of results to write, comma-separated: {','.join(WRITERS)} (default: mask)",
     )
-    add("--process-id", type=int, metavar="I", help="which of several processes this is, from 0")
+    add("--process-id", type=int, metavar="I", help="index of this process, from 0")
     add(
         "--process-count",
         type=int,
         metavar="N",
-        help="how many processes divide the images, all started with the same arguments; by default both numbers come "
-        "from srun, mpirun or an indexed Kubernetes Job (the index alone), and without them it is one process",
+        help="number of processes that divide the images, all started with the same arguments; by default both numbers "
+        "come from srun, mpirun or an indexed Kubernetes Job (the index alone), and without them it is one process",
     )
     add_segments(parser)
     return parser.parse_args(arguments)

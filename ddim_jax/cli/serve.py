@@ -38,22 +38,31 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
     """The arguments of the command line; `about` is what `--help` says of the program."""
     parser = Parser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add_checkpoint_arguments(parser, several="two are compared")
-    add("--host", default="127.0.0.1", metavar="ADDRESS", help="to listen at (default: 127.0.0.1, this machine alone)")
+    add_checkpoint_arguments(parser, several="two are shown side by side")
+    add(
+        "--host",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="address to listen on (default: 127.0.0.1, this machine alone)",
+    )
     add("--port", type=number("port", int, whole(0, 65535)), default=8000, metavar="N",
-        help="to listen at; 0 takes any that is free (default: 8000)")  # fmt: skip
-    add("--root-path", default="", metavar="/PATH", help="where a proxy shows the server")
+        help="port to listen on; 0: any free port (default: 8000)")  # fmt: skip
+    add("--root-path", default="", metavar="/PATH", help="path under which a reverse proxy serves the page")
     add("--allow-host", action="append", type=_host, default=[], metavar="NAME",
-        help="a name by which a proxy calls this server; others than those of loopback are refused at it")  # fmt: skip
+        help="host name that requests may have besides those of loopback, such as the one a proxy uses")  # fmt: skip
     add("--token", metavar="TEXT",
-        help=f"ask for this token; the variable {TOKEN} is not seen by other users of the machine")  # fmt: skip
+        help=f"token that requests must carry; the variable {TOKEN} hides it from other users")  # fmt: skip
     for name, default, text in (
-        ("upload-mib", 256, "of one upload at most"),
-        ("kept-mib", 1024, "of uploads and results at most; the oldest results go first"),
-        ("kept-minutes", 30, "after which a result is removed"),
-        ("most-steps", 50, "sampling steps that a request may ask for"),
-        ("most-samples", 16, "samples that a request may ask for"),
-        ("most-evaluations", 2**17, "steps x samples x slices of an upload at most"),
+        ("upload-mib", 256, "largest size of an upload, in MiB"),
+        (
+            "kept-mib",
+            1024,
+            "largest size of all uploads and results kept, in MiB; the oldest results are removed first",
+        ),
+        ("kept-minutes", 30, "minutes after which a result is removed"),
+        ("most-steps", 50, "largest number of sampling steps of a request"),
+        ("most-samples", 16, "largest number of samples of a request"),
+        ("most-evaluations", 2**17, "largest product of steps, samples and slices of an upload"),
     ):
         parse = number(name.replace("-", "_"), int, whole(1, 2**20))
         add(f"--{name}", type=parse, default=default, metavar="N", help=f"{text} (default: {default})")

@@ -36,12 +36,12 @@ def run(request: StopRequest, description: str) -> NoReturn:
     """Trains as the command line says, until `request` says stop; ends the program with the exit status."""
     config = config_flags.DEFINE_config_file("config", None, "The configuration: a name or a file, as configs/demo.py.")
     workdir = flags.DEFINE_string(
-        "workdir", None, "Where the run goes and is resumed from; runs/<config.name> by default."
+        "workdir", None, "Folder of the run, which is resumed if it exists; runs/<config.name> by default."
     )
     coordinator = flags.DEFINE_string(
-        "coordinator-address", None, "HOST:PORT of process 0, where several train together and no launcher says so."
+        "coordinator-address", None, "HOST:PORT of process 0, for several processes without a launcher such as srun."
     )
-    processes = flags.DEFINE_integer("process-count", None, "How many processes train together.")
+    processes = flags.DEFINE_integer("process-count", None, "Number of processes that train together.")
     process = flags.DEFINE_integer("process-id", None, "Index of this process, from 0.")
 
     def main(_) -> int:
@@ -161,7 +161,7 @@ _FIRST_FIELDS = (
     "seed",
 )
 """Fields that a first training changes; `ddim-jax fields` lists all."""
-_FIND_FIELDS = "`ddim-jax fields WORD` lists those with it in their names or meanings"
+_FIND_FIELDS = "`ddim-jax fields WORD` lists those with WORD in their names or meanings"
 
 
 def _help(description: str) -> str:
@@ -181,8 +181,8 @@ def _help(description: str) -> str:
             "",
             *(f"  {name:22} {text}" for name, text in rows),
             "",
-            "Any field of the config can be set; `ddim-jax fields` lists all, `ddim-jax fields WORD` those with it in",
-            "their names or meanings. The first to know:",
+            "Any field of the config can be set; `ddim-jax fields` lists all, `ddim-jax fields WORD` those with WORD",
+            "in their names or meanings. The most common:",
             "",
             *(f"  {name:32} {text}" for name, text in fields),
         ]

@@ -13,11 +13,11 @@ MOST_PARAMETERS = 2**31
 """A network of more, by a low estimate, is a mistake or an attack: its weights take 8 GiB."""
 
 FIELDS = {
-    "base_channels": Field(int, help="channels at the first level", low=8, high=4096, multiple=8),
+    "base_channels": Field(int, help="number of channels at the first level", low=8, high=4096, multiple=8),
     "channel_multipliers": Field(
         tuple, help="channels of each level, in units of base_channels", low=1, high=64, lengths=(1, 12)
     ),
-    "blocks_per_level": Field(int, help="blocks at a level of the encoder", low=1, high=16),
+    "blocks_per_level": Field(int, help="blocks at each level of the encoder", low=1, high=16),
     "attention_levels": Field(tuple, help="levels with attention, counted from 0", low=0, high=11),
     "norm_groups": Field(
         int,
@@ -25,8 +25,12 @@ FIELDS = {
         low=1,
         high=4096,
     ),
-    "stem_stride": Field(int, help="side of the patches that the stem folds into channels", low=1, high=64),
-    "remat": Field(bool, help="compute activations again in the backward pass: less memory, more time", resume="free"),
+    "stem_stride": Field(int, help="side in pixels of the patches that the stem folds into channels", low=1, high=64),
+    "remat": Field(
+        bool,
+        help="recompute activations in the backward pass (rematerialisation): less memory, more time",
+        resume="free",
+    ),
     "dropout": Field(float, help="dropout rate in training", low=0, below=1),
 }
 """Fields of several networks, for `ddim_jax.models.ModelSpec.ranges`; what one network alone has stands in its file."""

@@ -191,7 +191,7 @@ SMALL = {
 
 OWN = {
     "fusion_levels": Field(tuple, help="levels where image and mask are fused, counted from 0", low=0, high=11),
-    "frequency_bins": Field(int, help="resolution of the FF-Parser", low=1, high=256),
+    "frequency_bins": Field(int, help="frequency bins of the FF-Parser", low=1, high=256),
 }
 
 MODELS.register("medsegdiff")(

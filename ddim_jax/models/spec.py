@@ -235,7 +235,7 @@ def _derived(field: dataclasses.Field) -> Field | None:
     `from __future__ import annotations`.
     """
     if field.name == "dtype":
-        return Field(str, help="type of the arithmetic; parameters stay float32", choices=DTYPES)
+        return Field(str, help="data type of the computation; parameters stay float32", choices=DTYPES)
     plain = (bool, int, float, str)
     if kind := next((kind for kind in plain if field.type in (kind, kind.__name__)), None):
         return Field(kind)

@@ -38,7 +38,12 @@ MODELS.register("stochastic_unet")(
         # Samples differ by their draws; mirrored images would only blur what they disagree about.
         defaults={"sample": {"samples": 16, "flips": False}},
         presets={"small": SMALL},
-        ranges=FIELDS | {"rank": Field(int, help="factors that all pixels have in common", low=1, high=64)},
+        ranges=FIELDS
+        | {
+            "rank": Field(
+                int, help="rank of the covariance of the logits: factors shared by all pixels", low=1, high=64
+            )
+        },
         check=check_levels,
     )
 )

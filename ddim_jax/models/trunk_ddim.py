@@ -102,7 +102,7 @@ def _check(model: TrunkDDIM) -> None:
 
 
 OWN = {
-    "light": Field(bool, help="3 x 3 convolutions of the head in groups, by the paper's rule; false: ordinary ones"),
+    "light": Field(bool, help="grouped 3 x 3 convolutions in the head, by the paper's rule; false: ordinary ones"),
 }
 
 MODELS.register("trunk_ddim")(

@@ -111,7 +111,11 @@ SMALL = {
 """For CPUs: the demo, the tests, images of 64 to 128 pixels."""
 
 OWN = {
-    "attention": Field(str, help="over the pixels, or over these and the channels", choices=("position", "dual")),
+    "attention": Field(
+        str,
+        help="kind of attention: over positions, or over positions and channels (dual)",
+        choices=("position", "dual"),
+    ),
     "channel_shuffle": Field(bool, help="shuffle channels between the grouped convolutions"),
 }
 

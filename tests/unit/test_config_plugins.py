@@ -94,10 +94,10 @@ def test_a_network_of_a_plugin_is_trained_and_found_again_by_its_checkpoint(plug
 def test_the_page_has_every_field_and_the_values_of_every_network():
     page = markdown()
     for line in (
-        "| `train.beta1` | a number from 0 to below 1 | `0.9` | of Adam | no |",
-        "| `frequency_bins` | a whole number from 1 to 256 | resolution of the FF-Parser |  |  | `16` |  |  |  |",
+        "| `train.beta1` | a number from 0 to below 1 | `0.9` | Adam's beta1, decay of the mean of the gradient | no |",
+        "| `frequency_bins` | a whole number from 1 to 256 | frequency bins of the FF-Parser |  |  | `16` |  |  |  |",
         "| `sample.steps` | `50` | `50` | `1000` | `1` | `50` | `1` |",
-        "| `data.counts.val` | a whole number from 1 to 10000000 | `64` | phantoms of the val split | no |",
+        "| `data.counts.val` | a whole number from 1 to 10000000 | `64` | number of phantoms of the val split | no |",
     ):
         assert line in page.splitlines()
     assert all(f"`{name}`" in page for name, _ in fields_of(SCHEMA))

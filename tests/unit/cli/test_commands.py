@@ -64,7 +64,7 @@ def test_fields_of_a_config_by_a_part_of_their_names(ddim_jax_command):
     assert ddim_jax_command("fields", "ema_", "attention_levels") == (
         0,
         "train.ema_decay\n"
-        "    decay of the weights' moving average, which is sampled from\n"
+        "    decay of the exponential moving average of the weights, used for sampling\n"
         "    a number from 0 to below 1; default: 0.9999; may change when a run goes on: no\n"
         "\n"
         "model.overrides.attention_levels\n"

@@ -134,7 +134,7 @@ def test_the_help_has_the_configs_and_the_first_fields(parse, capsys):
         command.parse_flags(["ddim-jax train", "--help"], "Trains: %(prog)s")
     lines = capsys.readouterr().out.splitlines()
     assert left.value.code == 0 and lines[0].startswith("Trains: ") and " demo, demo_classes, fast, " in lines[1]
-    assert ["--config.train.steps=", "length of the run; 0 to count in epochs"] in [
+    assert ["--config.train.steps=", "length of the run in steps; 0: given by epochs"] in [
         line.strip().split(maxsplit=1) for line in lines
     ]
 
@@ -160,7 +160,7 @@ def test_the_help_has_the_configs_and_the_first_fields(parse, capsys):
         (("--config", "tiny.py", "--config.train.stepz=3"), "no field 'train.stepz'.*\"steps\""),
         (
             ("--config", "tiny.py", "--config.seed=3", "--config.train.eval_every", "50"),
-            "no field 'train.eval_every'; `ddim-jax fields WORD` lists those with it",
+            "no field 'train.eval_every'; `ddim-jax fields WORD` lists those with WORD",
         ),
         (("--config", "tiny.py", "--config.train.steps.x=3"), "no field 'train.steps.x'"),
         (("--config", "tiny.py", "--config.model.overrides.widht=none"), "no field 'model.overrides.widht'"),
