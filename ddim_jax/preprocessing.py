@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from ddim_jax.imageio.bands import bands
-from ddim_jax.imageio.images import is_even
+from ddim_jax.imageio.images import is_constant
 from ddim_jax.labels import IGNORED, Labels
 from ddim_jax.runtime.errors import InputError
 
@@ -23,13 +23,13 @@ class Prepared(NamedTuple):
       pixels: uint8 [h, w, 3], at the size the network works at.
       shape: the part of (h, w) that is the image; what lies below and to the right of it is padding.
       identity: `image_id` of the image before it was resized or padded.
-      is_even: True if that image has one value in all pixels, so that there is nothing to find.
+      is_constant: True if that image has one value in all pixels, so that there is nothing to find.
     """
 
     pixels: np.ndarray
     shape: tuple[int, int]
     identity: np.uint32
-    is_even: bool = False
+    is_constant: bool = False
 
 
 def prepare(image: Any, image_size: int | None, size_multiple: int) -> Prepared:
@@ -46,9 +46,9 @@ def prepare(image: Any, image_size: int | None, size_multiple: int) -> Prepared:
     rgb = as_rgb(image)
     if image_size is None:
         padded = pad_to(rgb, bucket_shape(rgb.shape[:2], size_multiple))
-        return Prepared(padded, rgb.shape[:2], image_id(rgb), is_even(rgb))
+        return Prepared(padded, rgb.shape[:2], image_id(rgb), is_constant(rgb))
     shape = (image_size, image_size)
-    return Prepared(resize_image(rgb, shape), shape, image_id(rgb), is_even(rgb))
+    return Prepared(resize_image(rgb, shape), shape, image_id(rgb), is_constant(rgb))
 
 
 def as_rgb(image: Any) -> np.ndarray:

@@ -29,7 +29,7 @@ from ddim_jax.checkpoints.items import (
 from ddim_jax.checkpoints.manifest import MANIFEST, manifest_digest, recorded_digest, write_manifest
 from ddim_jax.checkpoints.steps import Steps
 from ddim_jax.runtime.errors import CheckpointError, InputError
-from ddim_jax.runtime.processes import as_first, wait_for_all
+from ddim_jax.runtime.processes import broadcast_from_first, wait_for_all
 
 
 class Restored(NamedTuple):
@@ -132,9 +132,9 @@ class CheckpointStore:
             check_place()
         # A folder on a network does not look the same to all hosts at the same moment, and they have to do the same.
         intact = self._clear_the_way(step) if jax.process_index() == 0 else []
-        if as_first(int(step in intact)):
+        if broadcast_from_first(int(step in intact)):
             return False
-        newest = as_first(max(intact, default=-1))
+        newest = broadcast_from_first(max(intact, default=-1))
         if newest > step:
             raise CheckpointError(
                 f"{self.directory}: cannot save step {step}, the later step {newest} is already there. "

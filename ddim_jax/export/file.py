@@ -184,7 +184,8 @@ def _compare(
         filled = [*given, *[given[0]] * ((batch or 0) - len(given))]
         found = run({name: np.stack([one[name] for one in filled]) for name in program.inputs})
         for place, picture in enumerate(now):
-            prepared = segmenter.prepare(picture, options)._replace(is_even=False)  # of which the program knows nothing
+            prepared = segmenter.prepare(picture, options)
+            prepared = prepared._replace(is_constant=False)  # of which the program knows nothing
             samples = segmenter.fetch(segmenter.start(prepared, options))
             expected = fuse(samples, samples.shape[1:3], options, segmenter.labels)
             for name, values in zip(OUTPUTS, found, strict=True):

@@ -123,8 +123,10 @@ def read_picture(path: str | os.PathLike, options: ReadOptions = ReadOptions()) 
       DataError: the file cannot be read; the message names it.
     """
     picture = _read(path, options)
-    even = notes_if_even(picture.pixels, options.window, lambda: _read(path, options._replace(window=None)).pixels)
-    picture = picture._replace(notes=(*even, *picture.notes))
+    constant = notes_if_constant(
+        picture.pixels, options.window, lambda: _read(path, options._replace(window=None)).pixels
+    )
+    picture = picture._replace(notes=(*constant, *picture.notes))
     return picture._replace(pixels=255 - picture.pixels) if options.invert else picture
 
 
@@ -133,24 +135,24 @@ def _read(path: str | os.PathLike, options: ReadOptions) -> Picture:
     return found if isinstance(found, Picture) else Picture(found)
 
 
-def even_note(window: tuple[float, float] | None) -> str:
-    """The note on an image in which there is nothing to see (`is_even`), by the `window` that it is shown with."""
+def constant_note(window: tuple[float, float] | None) -> str:
+    """The note on an image in which there is nothing to see (`is_constant`), by the `window` that it is shown with."""
     if window is None:
         return "even (there is one value in all pixels, so the result is empty)"
     shown = f"the window {window[0]:g},{window[1]:g} shows every pixel alike, so the result is empty"
     return f"even ({shown}; leave it out or widen it)"
 
 
-def notes_if_even(
+def notes_if_constant(
     pixels: np.ndarray, window: tuple[float, float] | None, without_window: Callable[[], np.ndarray]
 ) -> tuple[str, ...]:
     """Notes on an image in which there is nothing to see, by its `window` or by itself; () where there is something."""
-    if not is_even(pixels):
+    if not is_constant(pixels):
         return ()
-    return (even_note(window if window is not None and not is_even(without_window()) else None),)
+    return (constant_note(window if window is not None and not is_constant(without_window()) else None),)
 
 
-def is_even(pixels: np.ndarray) -> bool:
+def is_constant(pixels: np.ndarray) -> bool:
     """True if all pixels [H, W, C] have one value: there is nothing to see."""
     first = pixels[0, 0]
     return bool((pixels[0] == first).all() and (pixels == first).all())

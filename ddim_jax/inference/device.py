@@ -18,7 +18,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from ddim_jax.imageio.images import is_even
+from ddim_jax.imageio.images import is_constant
 from ddim_jax.inference.batches import LARGEST, activation_bytes, choose_batch_size, in_batches, in_parts
 from ddim_jax.inference.export_cache import TracedPrograms
 from ddim_jax.inference.segmentation import sample_images
@@ -39,13 +39,13 @@ class Started(NamedTuple):
         `Future`.
       shape: the part of (h, w) that is the image; what lies below and to the right of it is padding.
       row: the image's place among those of the program.
-      is_even: that of `Prepared`.
+      is_constant: that of `Prepared`.
     """
 
     values: Any
     shape: tuple[int, int]
     row: int = 0
-    is_even: bool = False
+    is_constant: bool = False
 
     def cancel(self) -> None:
         """Gives the image up if its program waits for a processor: `fetch` fails then."""
@@ -127,7 +127,7 @@ class DeviceSampler:
         if options.size == "tiles":
             rgb = as_rgb(image)
             shape = tuple(max(side, self.image_size) for side in rgb.shape[:2])
-            return Prepared(pad_to(rgb, shape), rgb.shape[:2], image_id(rgb), is_even(rgb))
+            return Prepared(pad_to(rgb, shape), rgb.shape[:2], image_id(rgb), is_constant(rgb))
         return prepare(image, None if options.size == "native" else self.image_size, self._size_multiple)
 
     @pinned()
@@ -151,14 +151,14 @@ class DeviceSampler:
         """
         if options.size == "tiles":
             tiles = (self._tiles(picture, options, size) for picture in pictures)
-            return [Started(values, one.shape, 0, one.is_even) for values, one in zip(tiles, pictures, strict=True)]
+            return [Started(values, one.shape, 0, one.is_constant) for values, one in zip(tiles, pictures, strict=True)]
         in_turn, started = self._device.platform == "cpu", []
         for part in in_parts(pictures, size, self._device):
             pixels = np.stack([picture.pixels for picture in part])
             identities = np.array([picture.identity for picture in part], np.uint32)
             run = functools.partial(self._program, pixels, identities, options, in_turn=in_turn)
             values = self._submit(run) if in_turn and size > 1 else run()
-            started += [Started(values, picture.shape, row, picture.is_even) for row, picture in enumerate(part)]
+            started += [Started(values, picture.shape, row, picture.is_constant) for row, picture in enumerate(part)]
         return started[: len(pictures)]
 
     @functools.cached_property
@@ -203,7 +203,7 @@ class DeviceSampler:
         # Cropped here, not on the device: there, each size of image would compile programs of its own.
         height, width = started.shape
         values = jax.tree.map(lambda leaf: np.ascontiguousarray(leaf[:, :height, :width]), values)
-        return np.full_like(values, -1) if started.is_even else values
+        return np.full_like(values, -1) if started.is_constant else values
 
     def _tiles(
         self, prepared: Prepared, options: SamplingOptions, size: int

@@ -112,7 +112,7 @@ def segment_files(
     flag_uncertain = work.file_options.flag_uncertain
     if not os.path.lexists(work.output_dir / SETTINGS):  # before a record is made in a folder of somebody
         refuse_strangers(work.output_dir, (job for job in work.jobs if work.process.owns(job.name)), work.kinds)
-    told, flagged = _Told([], {}, Counter(), {}, []), None
+    report, flagged = _RunReport([], {}, Counter(), {}, []), None
     with contextlib.closing(Index(work.output_dir, work.settings, work.process, work.described)) as index:
         # An image's name may depend on what is done already, its process does not.
         named = zip(work.jobs, name_jobs(work.jobs, index.is_of), strict=True)
@@ -124,33 +124,33 @@ def segment_files(
             anew = {job.name for job in todo}
             for job in own:
                 if job.name not in anew:
-                    told.judge(job.source, index.record(job.name))
+                    report.judge(job.source, index.record(job.name))
         if todo:
             keep_list(work.output_dir / FLAGGED, "lacks the images segmented now")
         stream = Stream(segmenter, work, todo, Results(segmenter, work, index))
-        _segment(stream, index, told, _bar(progress, len(todo)))
-        _check_there(work, own, told, index)
+        _segment(stream, index, report, _bar(progress, len(todo)))
+        _check_there(work, own, report, index)
         if flag_uncertain is not None:
             file = work.output_dir / FLAGGED
             flagged = index.close(lambda merged: write_flagged(file, merged, flag_uncertain))
     calibration = work.context.calibration
     return Summary(
-        done=len(todo) - len(told.failed),
+        done=len(todo) - len(report.failed),
         kept=len(own) - len(todo),
-        failed=told.failed,
+        failed=report.failed,
         seconds=time.monotonic() - began,
         waited=stream.waited,
         flagged=flagged,
         passed_over=work.passed_over,
-        notes=told.notes,
+        notes=report.notes,
         bounds="" if calibration is None else calibration.in_words(),
-        unlike=list(told.unlike.items()),
+        unlike=list(report.unlike.items()),
         not_judged=work.not_judged,
-        in_part=len(told.in_part),
+        in_part=len(report.in_part),
     )
 
 
-class _Told(NamedTuple):
+class _RunReport(NamedTuple):
     """The facts that a run tells at its end, filled while it segments.
 
     Attributes:
@@ -171,7 +171,7 @@ class _Told(NamedTuple):
             self.unlike[file] = record["unlikeness"]
 
 
-def _segment(stream: Stream, index: Index, told: _Told, bar: contextlib.AbstractContextManager) -> None:
+def _segment(stream: Stream, index: Index, report: _RunReport, bar: contextlib.AbstractContextManager) -> None:
     """Segments what is to do, with a line in the index for each image."""
     with bar as advance, _told_if_removed(), contextlib.closing(iter(stream)) as records:
         for record in records:
@@ -181,24 +181,24 @@ def _segment(stream: Stream, index: Index, told: _Told, bar: contextlib.Abstract
                 line = record
             else:
                 line = index.record(record["name"])
-            told.slices[record["name"]] = record.get("slices", 1)
-            told.notes.update(note_parts(note)[0] for note in record.get("notes", ()))
+            report.slices[record["name"]] = record.get("slices", 1)
+            report.notes.update(note_parts(note)[0] for note in record.get("notes", ()))
             if record["status"] == "failed":
-                told.failed.append((record["file"], record["reason"]))
-                told.in_part.extend([record["file"]] if has_doubt(line) else [])
-            told.judge(record["file"], line)
+                report.failed.append((record["file"], record["reason"]))
+                report.in_part.extend([record["file"]] if has_doubt(line) else [])
+            report.judge(record["file"], line)
             advance()
 
 
-def _check_there(work: SegmentationPlan, own: Sequence[Job], told: _Told, index: Index) -> None:
+def _check_there(work: SegmentationPlan, own: Sequence[Job], report: _RunReport, index: Index) -> None:
     """Refuses to end as if all were done where somebody removed results meanwhile."""
-    unread = {file for file, _ in told.failed}
+    unread = {file for file, _ in report.failed}
     gone = [
         job
         for job in own
         if job.source not in unread
         and not index.has_results(
-            job, {"slices": told.slices.get(job.name) or index.record(job.name).get("slices", 1)}, work.kinds
+            job, {"slices": report.slices.get(job.name) or index.record(job.name).get("slices", 1)}, work.kinds
         )
     ]
     if gone:

@@ -51,7 +51,7 @@ def wait_for_all(name: str) -> None:
         barrier(key=f"ddim_jax/{name}/{next(_number)}", timeout_ms=PATIENCE_HOURS * 3600 * 1000)
 
 
-def as_first(value: float | int) -> float:
+def broadcast_from_first(value: float | int) -> float:
     """`value` as process 0 has it, rounded to float32, or an int32; every process of the run has to come here.
 
     A process alone rounds too: a run that goes on with another number of processes decides as before.
@@ -59,25 +59,25 @@ def as_first(value: float | int) -> float:
     rounded = np.asarray(value, np.int32 if isinstance(value, Integral) else np.float32)
     if jax.process_count() == 1:
         return rounded.item()
-    wait_for_all("as_first")
+    wait_for_all("broadcast_from_first")
     return multihost_utils.broadcast_one_to_all(rounded).item()
 
 
-def of_all(value: int) -> list[int]:
+def allgather_int(value: int) -> list[int]:
     """The values of all processes, in their order; every process of the run has to come here."""
     if jax.process_count() == 1:
         return [value]
-    wait_for_all("of_all")
+    wait_for_all("allgather_int")
     return multihost_utils.process_allgather(np.int32(value)).tolist()
 
 
-def first_alone(work: Callable[[], Result]) -> Result:
+def run_first_then_others(work: Callable[[], Result]) -> Result:
     """The result of `work` on this process, done by process 0 before the others begin: it may write what they read."""
     if jax.process_index() == 0:
         done = work()
-        wait_for_all("first_alone")
+        wait_for_all("run_first_then_others")
         return done
-    wait_for_all("first_alone")
+    wait_for_all("run_first_then_others")
     return work()
 
 
@@ -111,7 +111,7 @@ def check_shared(path: Path, text: str, *, timeout: float = 60.0) -> None:
     )
 
 
-class LastWord:
+class PeerLossMessage:
     """The message of a process when another one of its run is lost.
 
     Attributes:
@@ -130,7 +130,7 @@ class LastWord:
 
 
 @contextlib.contextmanager
-def ending_together(request: StopRequest) -> Iterator[LastWord]:
+def ending_together(request: StopRequest) -> Iterator[PeerLossMessage]:
     """Ends this process with a message where another one is lost, and at once where the block raises an error.
 
     The runtime exchanges heartbeats (`jax.distributed.initialize`). Where one stays away for `HEARTBEAT_SECONDS` it
@@ -138,14 +138,14 @@ def ending_together(request: StopRequest) -> Iterator[LastWord]:
     ends the process without the clean-up of the interpreter, which would wait for the others. So does a signal that
     `request` hears, until `request.leave_at_once(None)`. Alone, it does nothing.
     """
-    last_word = LastWord()
+    peer_loss = PeerLossMessage()
     if jax.process_count() == 1:
-        yield last_word
+        yield peer_loss
         return
-    say_on_abort(lambda: str(last_word))
+    say_on_abort(lambda: str(peer_loss))
     request.leave_at_once(lambda _: _say(f"{_this()}: stopped before training began"))
     try:
-        yield last_word
+        yield peer_loss
     except BaseException as error:
         if _BROKEN.match(str(error)):
             time.sleep(1.5 * HEARTBEAT_SECONDS)  # where the other end is lost, the runtime ends this process meanwhile

@@ -16,7 +16,7 @@ from ddim_jax.ops.random_keys import compiled_draws
 from ddim_jax.preprocessing import normalise, normalise_mask
 from ddim_jax.runtime.pinned import key as key_of
 from ddim_jax.training.adversarial import Adversary
-from ddim_jax.training.mean_teacher import MeanTeacher, taught_masks, weights
+from ddim_jax.training.mean_teacher import MeanTeacher, pseudo_labels, weights
 
 Batch = dict[str, jax.Array]
 _UNLABELLED = 2**21
@@ -45,7 +45,7 @@ class BatchGradients:
     teacher: MeanTeacher | None
 
     def mean(
-        self, params: Any, of_teacher: Any, step: jax.Array, positions: jax.Array, batch: Batch
+        self, params: Any, teacher_params: Any, step: jax.Array, positions: jax.Array, batch: Batch
     ) -> tuple[jax.Array, Any]:
         """Loss and gradients, the mean over the examples of `batch`, which have these positions in the whole batch."""
         key = jax.random.fold_in(key_of(self.seed), step)
@@ -58,7 +58,7 @@ class BatchGradients:
             one = lambda example: self._drawn(draws, *example, outside=self.outside)  # noqa: E731
             examples = jax.lax.map(one, (positions, normalise(images), masks), batch_size=together)
             if self.teacher is not None:
-                examples = self._with_taught(examples, draws, of_teacher, step, positions, batch)
+                examples = self._with_pseudo_labels(examples, draws, teacher_params, step, positions, batch)
         dropout_key = jax.random.fold_in(key, len(positions))
         of_all = self._loss_and_gradients if self.accumulate == 1 else self._accumulated
         return of_all(params, dropout_key, *examples)
@@ -80,11 +80,11 @@ class BatchGradients:
             return example
         return (*example, *self.adversary.draw(jax.random.fold_in(own, 3), image))
 
-    def _with_taught(
+    def _with_pseudo_labels(
         self,
         labelled: tuple[jax.Array, ...],
         key: jax.Array,
-        of_teacher: Any,
+        teacher_params: Any,
         step: jax.Array,
         positions: jax.Array,
         batch: Batch,
@@ -93,7 +93,7 @@ class BatchGradients:
         images, positions = batch["unlabelled"][batch["unlabelled_row"]], positions + _UNLABELLED
         shape = (*images.shape[1:3], self.process.labels.channels)
         noise = jax.vmap(lambda place: jax.random.normal(jax.random.fold_in(jax.random.fold_in(key, place), 4), shape))
-        masks = taught_masks(self.teacher, self.process, Network(self.model), of_teacher, images, noise(positions))
+        masks = pseudo_labels(self.teacher, self.process, Network(self.model), teacher_params, images, noise(positions))
         taught = functools.partial(self._drawn, key, outside=IGNORED)
         examples = jax.vmap(taught)(positions, normalise(images), masks)
         weight = jnp.concatenate([jnp.ones(len(positions)), weights(self.teacher, step, masks)])

@@ -32,7 +32,7 @@ from ddim_jax.data.sources import SPLITS, EmptySplit
 from ddim_jax.imageio.images import ReadOptions
 from ddim_jax.labels import Labels
 from ddim_jax.runtime.errors import DataError
-from ddim_jax.runtime.processes import of_all
+from ddim_jax.runtime.processes import allgather_int
 from ddim_jax.runtime.remote import local_path
 from ddim_jax.training.sharding import global_batch, place
 from ddim_jax.training.step import Batch
@@ -163,7 +163,7 @@ def read_unlabelled(data: Mapping[str, Any], labelled: Mapping[str, Source], of:
         groups=data["groups"],
     )
     names = int(digest_of(found.digests)[:7], 16)
-    if len(set(of_all(names))) > 1:
+    if len(set(allgather_int(names))) > 1:
         raise DataError(f"{data['unlabelled']}: the processes do not read the same images (data.unlabelled).")
     return found
 

@@ -18,7 +18,7 @@ from ddim_jax.data.pixels import write_pixels
 from ddim_jax.runtime.once import say_once
 from ddim_jax.runtime.pinned import pinned
 from ddim_jax.runtime.printable import printable
-from ddim_jax.runtime.processes import LastWord, as_first, ending_together
+from ddim_jax.runtime.processes import PeerLossMessage, broadcast_from_first, ending_together
 from ddim_jax.runtime.remote import local_path
 from ddim_jax.runtime.signals import StopRequest, stop_on_signals
 from ddim_jax.runtime.values import quantity
@@ -71,18 +71,22 @@ def train(config: Any, workdir: str | os.PathLike, request: StopRequest | None =
     workdir = local_path(workdir, "workdir")
     request = StopRequest() if request is None else request  # one that was not made yet counts as False
     try:
-        with OneTraining(workdir) as one_training, ending_together(request) as last_word:
-            return _train(resolve_config(config), workdir, request, one_training, last_word)
+        with OneTraining(workdir) as one_training, ending_together(request) as peer_loss:
+            return _train(resolve_config(config), workdir, request, one_training, peer_loss)
     finally:
         request.leave_at_once(None)
 
 
 def _train(
-    config: Mapping[str, Any], workdir: Path, request: StopRequest, one_training: OneTraining, last_word: LastWord
+    config: Mapping[str, Any],
+    workdir: Path,
+    request: StopRequest,
+    one_training: OneTraining,
+    peer_loss: PeerLossMessage,
 ) -> int:
     run, state = open_run(config, workdir, one_training)
     config = run.config
-    last_word.checkpoint = _last_checkpoint(run.store)
+    peer_loss.checkpoint = _last_checkpoint(run.store)
     if run.start_step >= run.steps:
         if jax.process_index() == 0:
             finished = f"{workdir} holds a finished run of {quantity(run.start_step, 'step')}; nothing to do."
@@ -98,7 +102,7 @@ def _train(
         write_pixels(workdir, prepared.digests, prepared.trained_on)
         if config["data"]["folds"]:
             run.data.train.division.write(workdir / FOLDS)
-    saver = _Saver(run.store, prepared.metadata, one_training, last_word)
+    saver = _Saver(run.store, prepared.metadata, one_training, peer_loss)
     with (
         stop_on_signals(request),
         create_reporter(
@@ -117,7 +121,7 @@ class _Saver(NamedTuple):
     store: CheckpointStore
     metadata: Mapping[str, Any]
     one_training: OneTraining
-    last_word: LastWord
+    peer_loss: PeerLossMessage
 
     def __call__(self, step: int, state: TrainState, scores: dict[str, float] | None) -> None:
         self.store.save(
@@ -129,7 +133,7 @@ class _Saver(NamedTuple):
             check_place=self.one_training.check_place,
         )
         self.one_training.saved(step)
-        self.last_word.checkpoint = _last_checkpoint(self.store)
+        self.peer_loss.checkpoint = _last_checkpoint(self.store)
 
 
 def _make_steps(
@@ -232,7 +236,7 @@ def _validate(
     if result is None:
         return None
     # Every process has computed the same but for rounding.
-    result = result._replace(loss=as_first(result.loss), dice=as_first(result.dice))
+    result = result._replace(loss=broadcast_from_first(result.loss), dice=broadcast_from_first(result.dice))
     if not np.isfinite(result.loss):
         raise NonFiniteLoss(f"the validation loss of step {step} is {result.loss}")
     report(step, result)

@@ -42,7 +42,7 @@ def with_ignored_pixels(process: Process) -> Process:
     return dataclasses.replace(process, labels=dataclasses.replace(labels, ignore=labels.ignore or (IGNORED,)))
 
 
-def taught_masks(
+def pseudo_labels(
     teacher: MeanTeacher, process: Process, network: Network, params: Any, images: jax.Array, noise: jax.Array
 ) -> jax.Array:
     """The masks that the teacher gives images: one sample each.
@@ -57,10 +57,10 @@ def taught_masks(
       uint8 [B, S, S] as `ddim_jax.labels` has them; ignored where the teacher is not sure.
     """
     x0 = process.sample(network, params, normalise(images), noise, teacher.options)
-    return sure_masks(jax.lax.stop_gradient(x0), process.labels)
+    return confident_pseudo_labels(jax.lax.stop_gradient(x0), process.labels)
 
 
-def sure_masks(x0: jax.Array, labels: Labels) -> jax.Array:
+def confident_pseudo_labels(x0: jax.Array, labels: Labels) -> jax.Array:
     """Estimates of x_0, float32 [..., H, W, C], as masks uint8 [..., H, W], ignored below `CONFIDENCE`.
 
     Of classes that may overlap, a pixel is ignored where the teacher is not sure of one of them.
@@ -80,7 +80,7 @@ def weights(teacher: MeanTeacher, step: jax.Array, masks: jax.Array) -> jax.Arra
     Args:
       teacher: its weight.
       step: int32 scalar, steps done. The ramp is exp(-5 (1 - step / RAMP)^2), as the paper has it.
-      masks: uint8 [B, S, S], as `taught_masks` gives them.
+      masks: uint8 [B, S, S], as `pseudo_labels` gives them.
 
     Returns:
       float32 [B].

@@ -19,7 +19,7 @@ from ddim_jax.fields import fields_of, value_at, with_added
 from ddim_jax.ops.cpu_kernels import loaded_digest
 from ddim_jax.runtime.environment import environment, warn_if_changed
 from ddim_jax.runtime.errors import CheckpointError, ConfigError
-from ddim_jax.runtime.processes import as_first
+from ddim_jax.runtime.processes import broadcast_from_first
 from ddim_jax.runtime.values import is_whole
 from ddim_jax.schema import SCHEMA
 from ddim_jax.training.sharding import replicated
@@ -57,7 +57,7 @@ def find_checkpoint(store: CheckpointStore, config: Mapping[str, Any], workdir: 
         none, although one was saved: its disk may be away.
     """
     newest = store.newest_intact() if jax.process_index() == 0 else None
-    step = as_first(-1 if newest is None else newest)
+    step = broadcast_from_first(-1 if newest is None else newest)
     if step < 0:
         if last_saved:
             raise CheckpointError(

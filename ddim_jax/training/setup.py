@@ -33,7 +33,7 @@ from ddim_jax.models import create_model, create_process
 from ddim_jax.models.levels import check_memory
 from ddim_jax.runtime.atomic import check_place
 from ddim_jax.runtime.errors import DataError
-from ddim_jax.runtime.processes import first_alone, of_all
+from ddim_jax.runtime.processes import allgather_int, run_first_then_others
 from ddim_jax.training.adversarial import Adversary
 from ddim_jax.training.input_pipeline import RunImages, check_split, read_pictures, read_unlabelled
 from ddim_jax.training.mean_teacher import MeanTeacher
@@ -199,7 +199,7 @@ def _go_on(config: Mapping[str, Any], found: Found, parts: Mapping[str, Any]) ->
 def _open_data(config: Mapping[str, Any]) -> tuple[RunData, int, Optimiser]:
     """The data of a run, its length in steps, which may depend on them, and the optimiser, which depends on that."""
     data, fields = config["data"], config["train"]
-    train, validation = first_alone(
+    train, validation = run_first_then_others(
         lambda: [load_dataset(split=split, **configured(data)) for split in ("train", "val")]
     )
     steps = total_steps(fields["steps"], fields["epochs"], fields["batch_size"], len(train))
@@ -246,7 +246,7 @@ def prepare(run: Run) -> PreparedRun:
         seed=seed,
     )
     # All processes come here, one that found nothing to make too.
-    if (data["empty_windows"] or data["erased"]) and len(set(of_all(getattr(source, "digest", 0)))) > 1:
+    if (data["empty_windows"] or data["erased"]) and len(set(allgather_int(getattr(source, "digest", 0)))) > 1:
         raise DataError(f"{data['root']}: the processes do not read the same images (data.empty_windows, data.erased).")
     unlabelled = run.data.unlabelled
     pictures = read_pictures(

@@ -75,12 +75,12 @@ def make_train_step(
         stop = {name: jnp.max(flags) for name, flags in batch.items() if name == STOP}
         batch = {name: array for name, array in batch.items() if name != STOP}
         positions = jnp.arange(len(batch["row" if "row" in batch else "mask"]))
-        of_teacher = None if teacher is None else state.ema_params
+        teacher_params = None if teacher is None else state.ema_params
         image_size = batch["images" if "row" in batch else "image"].shape[1]
         # Dropout draws for the whole batch, or it would depend on the number of devices: the compiler has to divide it.
         shared = mesh.size > 1 and not draws_in_training(model, state.params, image_size)
         loss, gradients = (_on_shares(mean, mesh) if shared else mean)(
-            state.params, of_teacher, state.step, positions, batch
+            state.params, teacher_params, state.step, positions, batch
         )
         with jax.named_scope("update"):
             # The average follows quickly at first: the initial weights are not worth remembering.
@@ -117,7 +117,7 @@ def _on_shares(mean: Callable, mesh: Mesh) -> Callable:
     """
 
     def of_shares(
-        params: Any, of_teacher: Any, step: jax.Array, positions: jax.Array, batch: Batch
+        params: Any, teacher_params: Any, step: jax.Array, positions: jax.Array, batch: Batch
     ) -> tuple[jax.Array, Any]:
         def one(*share):
             # As one array: between processes, each sum of several waits for the network once.
@@ -129,7 +129,7 @@ def _on_shares(mean: Callable, mesh: Mesh) -> Callable:
         specs = (everywhere, everywhere, everywhere, divided, by_name)
         # The kernels do not say on which axes their results vary, so this cannot be checked.
         return jax.shard_map(one, mesh=mesh, in_specs=specs, out_specs=everywhere, check_vma=False)(
-            params, of_teacher, step, positions, batch
+            params, teacher_params, step, positions, batch
         )
 
     return of_shares

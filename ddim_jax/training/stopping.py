@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from ddim_jax.runtime.processes import of_all
+from ddim_jax.runtime.processes import allgather_int
 from ddim_jax.runtime.signals import StopRequest
 from ddim_jax.training.sharding import global_batch
 from ddim_jax.training.step import STOP, Batch
@@ -50,13 +50,13 @@ class Stop:
 
     def is_asked_anywhere(self) -> bool:
         """True if any process was asked to stop; all processes have to come here."""
-        self.see(any(of_all(int(self._wanted))))
+        self.see(any(allgather_int(int(self._wanted))))
         return bool(self)
 
     def reason(self) -> tuple[str, str]:
         """The signal that stops the run, and the same with the process that got it; all processes have to come here."""
         number = signal.Signals[self._request.signal_name].value if self._request else 0
-        numbers = of_all(number)
+        numbers = allgather_int(number)
         process = next(index for index, number in enumerate(numbers) if number)
         name = signal.Signals(numbers[process]).name
         return name, f"{name} to process {process}" if self._several else name

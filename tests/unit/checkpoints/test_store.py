@@ -84,7 +84,7 @@ def test_what_lies_there_is_for_process_0_to_say(store, monkeypatch):
     monkeypatch.setattr("ddim_jax.checkpoints.steps.find_damage", lambda folder: pytest.fail("it looked"))
     monkeypatch.setattr("jax.process_index", lambda: 1)
     told = iter([1, 0, 50])
-    monkeypatch.setattr("ddim_jax.checkpoints.store.as_first", lambda value: next(told))
+    monkeypatch.setattr("ddim_jax.checkpoints.store.broadcast_from_first", lambda value: next(told))
     arguments = dict(state=make_state(40), ema_params={"w": jnp.zeros(2)}, metadata={})
     assert store.save(40, **arguments) is False
     with pytest.raises(CheckpointError, match="cannot save step 40, the later step 50 is already there"):

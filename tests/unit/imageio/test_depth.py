@@ -154,4 +154,4 @@ def test_8_bits_have_no_window_and_say_so(tmp_path):
     found = images.read_picture(tmp_path / "a.png", options)
     assert found.pixels[..., 0].tolist() == [[0, 90, 255]] and found.notes == (note,)
     assert images.read_picture(tmp_path / "a.png").notes == ()
-    assert images.read_picture(tmp_path / "b.png", options).notes == (images.even_note(None), note)
+    assert images.read_picture(tmp_path / "b.png", options).notes == (images.constant_note(None), note)

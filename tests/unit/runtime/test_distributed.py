@@ -8,7 +8,7 @@ import pytest
 
 from ddim_jax.runtime.distributed import _settle, initialise
 from ddim_jax.runtime.errors import ConfigError, InputError
-from ddim_jax.runtime.processes import as_first, check_shared, first_alone, of_all
+from ddim_jax.runtime.processes import allgather_int, broadcast_from_first, check_shared, run_first_then_others
 
 SLURM = {"SLURM_STEP_NUM_TASKS": "4", "SLURM_NTASKS": "8", "SLURM_PROCID": "3"}
 MPI = {"OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_RANK": "2"}
@@ -73,8 +73,8 @@ def test_a_single_process_is_not_joined_to_anything():
     initialise("nowhere.invalid:1", 1, 0)
     assert not jax.distributed.is_initialized()
     # Rounded as among several processes, so that a run goes on alike with any number of them.
-    assert (as_first(0.1), as_first(2**24 + 1)) == (float(np.float32(0.1)), 2**24 + 1)
-    assert (first_alone(lambda: 7), of_all(3)) == (7, [3])
+    assert (broadcast_from_first(0.1), broadcast_from_first(2**24 + 1)) == (float(np.float32(0.1)), 2**24 + 1)
+    assert (run_first_then_others(lambda: 7), allgather_int(3)) == (7, [3])
 
 
 HANDED = {"OMPI_COMM_WORLD_LOCAL_RANK": "1"}
@@ -117,8 +117,8 @@ def test_processes_wait_at_a_barrier_and_not_in_a_collective(monkeypatch):
     monkeypatch.setattr("orbax.checkpoint.multihost.get_barrier_sync_fn", lambda: barrier)
     for index in (0, 1):
         monkeypatch.setattr(jax, "process_index", lambda index=index: index)
-        first_alone(lambda: done.append("work"))
-    waited = ("ddim_jax/first_alone", 24 * 3600 * 1000)
+        run_first_then_others(lambda: done.append("work"))
+    waited = ("ddim_jax/run_first_then_others", 24 * 3600 * 1000)
     assert done == ["work", waited, waited, "work"]
 
 

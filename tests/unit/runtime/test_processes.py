@@ -53,10 +53,10 @@ def test_a_broken_connection_waits_for_the_runtime_to_find_out_whose(one_of_two,
 
 
 def test_what_is_said_of_a_lost_process(one_of_two):
-    with processes.ending_together(StopRequest()) as last_word:
-        assert ". There is no checkpoint yet. Start the same command again on all processes, " in str(last_word)
-        last_word.checkpoint = "The last checkpoint is step 7 in runs/x"
-    said = str(last_word)
+    with processes.ending_together(StopRequest()) as peer_loss:
+        assert ". There is no checkpoint yet. Start the same command again on all processes, " in str(peer_loss)
+        peer_loss.checkpoint = "The last checkpoint is step 7 in runs/x"
+    said = str(peer_loss)
     assert said.startswith("process 1 of 2 ends, for another one is lost: that failed, was killed or ran out of memory")
     assert said.endswith(f". The last checkpoint is step 7 in runs/x. {processes.GO_ON}")
 

@@ -14,7 +14,7 @@ from ddim_jax.diffusion import DirectProcess
 from ddim_jax.labels import Labels
 from ddim_jax.sampling_options import SamplingOptions
 from ddim_jax.training.input_pipeline import with_unlabelled
-from ddim_jax.training.mean_teacher import RAMP, MeanTeacher, sure_masks, weights
+from ddim_jax.training.mean_teacher import RAMP, MeanTeacher, confident_pseudo_labels, weights
 from ddim_jax.training.sharding import data_mesh, global_batch, place, replicated
 from ddim_jax.training.state import TrainState
 from ddim_jax.training.step import make_train_step
@@ -33,15 +33,15 @@ class Red(nn.Module):
 
 def test_what_the_teacher_is_not_sure_of_is_ignored():
     x0 = jnp.array([-1.2, -0.8, -0.79, 0.0, 0.79, 0.81, 1.0]).reshape(1, 7, 1)
-    assert sure_masks(x0, Labels())[0].tolist() == [0, 0, 255, 255, 255, 1, 1]
+    assert confident_pseudo_labels(x0, Labels())[0].tolist() == [0, 0, 255, 255, 255, 1, 1]
 
     several = Labels.create({"a": 1, "b": 2})
     x0 = 2 * jnp.array([[[0.05, 0.92, 0.03], [0.2, 0.2, 0.6], [0.95, 0.0, 0.05]]]) - 1
-    assert sure_masks(x0, several)[0].tolist() == [1, 255, 0]
+    assert confident_pseudo_labels(x0, several)[0].tolist() == [1, 255, 0]
 
     overlapping = Labels.create({"a": 1, "b": [1, 2]}, multilabel=True)
     x0 = 2 * jnp.array([[[0.95, 0.95], [0.95, 0.5], [0.05, 0.97]]]) - 1
-    assert sure_masks(x0, overlapping)[0].tolist() == [3, 255, 2]
+    assert confident_pseudo_labels(x0, overlapping)[0].tolist() == [3, 255, 2]
 
 
 def test_the_weight_rises_and_is_the_share_of_sure_pixels():

@@ -58,7 +58,7 @@ def test_several_stop_when_a_step_that_is_done_says_so(one_of_two, monkeypatch, 
 
 def test_all_know_the_first_process_that_got_a_signal(one_of_two, monkeypatch):
     given = []
-    monkeypatch.setattr(stopping, "of_all", lambda value: given.append(value) or [0, 15])
+    monkeypatch.setattr(stopping, "allgather_int", lambda value: given.append(value) or [0, 15])
     stop = Stop(asked(), data_mesh(8, jax.devices()[:1]))
     assert stop.reason() == ("SIGTERM", "SIGTERM to process 1")
     assert stop.is_asked_anywhere() and stop and given == [0, 0]
