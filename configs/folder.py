@@ -4,10 +4,10 @@ Command: python train.py --config configs/folder.py --config.data.root=DIR
 Give every set a run of its own with --workdir runs/NAME. Where no side of an image is up, take configs/skin.py or
 configs/polyp.py, or add --config.data.rotation_degrees=180.
 Expected: a test Dice of .954 on 100 chest X-rays after training on 416: docs/explanation/results.md, "Small networks".
-Cost: a step takes 1.1 times that of the small U-Net (--config.model.name=unet; docs/results/costs.json), and a minute
-of compilation. The network works at 64 x 64, its probabilities are resized to each image; --config.data.image_size=128
-is finer, at four times the cost. --config.model.name=lightweight_ddim is the paper's light network in this size: a step
-takes 1.7 times that of the small U-Net.
+Cost: a step takes 1.1 to 1.2 times that of the small U-Net (--config.model.name=unet), compiling less than a minute.
+The network works at 64 x 64, its probabilities are resized to each image; --config.data.image_size=128 is finer, at
+four times the cost. --config.model.name=lightweight_ddim is the paper's light network in this size: a step
+takes 1.7 times that of the small U-Net (docs/results/costs.json).
 """
 
 from configs import fast
