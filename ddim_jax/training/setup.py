@@ -17,7 +17,6 @@ from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.checkpoints.weights import TRAINED_IN
 from ddim_jax.config import total_steps
 from ddim_jax.data import (
-    Augmentation,
     Source,
     Unlabelled,
     annotators_of,
@@ -34,7 +33,6 @@ from ddim_jax.models.levels import check_memory
 from ddim_jax.runtime.atomic import check_place
 from ddim_jax.runtime.errors import DataError
 from ddim_jax.runtime.processes import first_alone, of_all
-from ddim_jax.training.adversarial import Adversary
 from ddim_jax.training.input_pipeline import RunImages, check_split, read_pictures, read_unlabelled
 from ddim_jax.training.mean_teacher import MeanTeacher
 from ddim_jax.training.one_training import OneTraining, check_files
@@ -43,6 +41,7 @@ from ddim_jax.training.resume import Found, as_begun, find_checkpoint, restore, 
 from ddim_jax.training.sharding import data_mesh
 from ddim_jax.training.state import TrainState, create_state, load_weights, parameter_count, start_from
 from ddim_jax.training.step import make_train_step
+from ddim_jax.training.step_options import StepOptions
 from ddim_jax.training.validation import Validator, validation_options, validation_rows
 from ddim_jax.unused_fields import refuse_unused
 
@@ -264,18 +263,9 @@ def prepare(run: Run) -> PreparedRun:
     if run.start_step:
         check_same_pixels(run.saved, digests, run.workdir, refuse=data["same_pixels"])
     sampling = validation_options(run.config)
-    train_step = make_train_step(
-        run.model,
-        run.process,
-        run.optimiser,
-        run.mesh,
-        seed=seed,
-        ema_decay=fields["ema_decay"],
-        augmentation=Augmentation.from_config(data),
-        accumulate=fields["accumulate"],
-        adversary=Adversary.from_config(fields),
-        teacher=MeanTeacher(fields["unlabelled_weight"], sampling) if unlabelled else None,
-    )
+    teacher = MeanTeacher(fields["unlabelled_weight"], sampling) if unlabelled else None
+    options = StepOptions.from_config(run.config, teacher=teacher)
+    train_step = make_train_step(run.model, run.process, run.optimiser, run.mesh, options)
     validator = Validator(
         run.model, run.process, pictures.validation, batch_size=fields["batch_size"], options=sampling, seed=seed
     )
