@@ -132,8 +132,8 @@ class PreparedRun(NamedTuple):
     Attributes:
       source: what is trained on: the training split, and what is made of its images (`with_derived`).
       pictures: of the training and the validation, read.
-      digests: for each pair that is trained on or validated, the SHA-256 of its pixels.
-      trained_on: for each image that is trained on, that of the image alone.
+      digests: those of the pairs, `pictures.pair_digests`, and for each unlabelled image the SHA-256 of its pixels.
+      trained_on: those of the training images, `pictures.image_digests`, and again those of the unlabelled ones.
       train_step: (state, batch) -> (state, metrics).
       validator: scores weights.
       metadata: of each checkpoint.
@@ -178,7 +178,7 @@ def prepare(run: Run) -> PreparedRun:
         labels=run.labels,
     )
     of_unlabelled = {} if unlabelled is None else unlabelled.digests
-    digests, trained_on = pictures.digests | of_unlabelled, pictures.trained_on | of_unlabelled
+    digests, trained_on = pictures.pair_digests | of_unlabelled, pictures.image_digests | of_unlabelled
     if run.start_step:
         check_same_pixels(run.saved, digests, run.workdir, refuse=data["same_pixels"])
     sampling = validation_options(run.config)
