@@ -32,7 +32,7 @@ from ddim_jax.registry import MODELS, import_plugins
 from ddim_jax.runtime.errors import CheckpointError, ConfigError, InputError
 from ddim_jax.runtime.remote import refuse_remote
 from ddim_jax.runtime.values import is_whole
-from ddim_jax.sampling_options import check_flips
+from ddim_jax.sampling_options import check_flips, window
 from ddim_jax.schema import SCHEMA
 from ddim_jax.unused_fields import unused_fields
 
@@ -138,8 +138,6 @@ def check_config(config: Mapping[str, Any]) -> None:
             f"train.warmup_steps is {train['warmup_steps']}; expected 0 to below the {length} steps of {of}; "
             "--config.train.warmup_steps=0 has none"
         )
-    if data["window"] is not None and data["window"][1] <= 0:
-        raise ConfigError(f"data.window is {data['window']!r}; expected a centre and a width above 0")
     total = config["diffusion"]["num_train_timesteps"]
     for field, steps in (("sample.steps", sample["steps"]), ("train.validation_steps", train["validation_steps"])):
         if direct and steps != 1:
@@ -147,6 +145,8 @@ def check_config(config: Mapping[str, Any]) -> None:
         if not direct and steps > total:
             raise ConfigError(f"{field} is {steps}; expected at most diffusion.num_train_timesteps, {total}")
     try:
+        if data["window"] is not None:
+            window("data.window", data["window"])
         check_flips("sample.flips", sample["flips"], data)
     except InputError as error:
         raise ConfigError(str(error)) from error

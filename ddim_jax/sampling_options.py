@@ -17,6 +17,8 @@ from ddim_jax.runtime.values import is_number
 
 Size = Literal["model", "native", "tiles"]
 SIZES: tuple[str, ...] = get_args(Size)
+A_WINDOW = "a centre and a width above 0"
+"""The values that `window` takes, in words."""
 
 _ONE_PASS = "the network works in one pass, without diffusion"
 
@@ -63,7 +65,7 @@ def window(name: str, value: Any) -> tuple[float, float]:
     """A check of (name, value): a centre and a width above 0, returned as floats."""
     pair = tuple(value) if isinstance(value, tuple | list) else ()
     if len(pair) != 2 or not all(is_number(part) and abs(part) < math.inf for part in pair) or pair[1] <= 0:
-        raise InputError(f"{name} is {value!r}; expected a centre and a width above 0")
+        raise InputError(f"{name} is {value!r}; expected {A_WINDOW}")
     return float(pair[0]), float(pair[1])
 
 

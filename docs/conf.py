@@ -10,6 +10,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
 import ddim_jax  # noqa: E402  # its folder is not on the path before
+from ddim_jax.cli.main import COMMANDS  # noqa: E402
 
 project = "ddim_jax"
 author = "the ddim_jax authors"
@@ -33,8 +34,6 @@ autodoc_default_options = {"members": True, "show-inheritance": False}
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
-
-COMMANDS = ("train", "pretrain", "evaluate", "sample", "serve", "pack", "export", "fields", "doctor")
 
 
 def write_generated_pages(_app) -> None:

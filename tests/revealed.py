@@ -18,6 +18,7 @@ from ddim_jax.labels import Labels
 from ddim_jax.training.sharding import data_mesh, global_batch, replicated
 from ddim_jax.training.state import TrainState
 from ddim_jax.training.step import make_train_step
+from ddim_jax.training.step_options import StepOptions
 
 SIZE = 8
 PAPER = Augmentation(rotation_degrees=15.0, flips=True)
@@ -53,9 +54,8 @@ def training_step(batch, devices, seed, augmentation, labels=Labels(), **more):
     """(the training step, its optimiser, its mesh)"""
     mesh = data_mesh(batch, devices)
     optimiser = optax.sgd(-float(batch))  # undoes the mean over the batch; exact where that is a power of two
-    train_step = make_train_step(
-        Nothing(), Reveals(labels), optimiser, mesh, seed=seed, ema_decay=0.0, augmentation=augmentation, **more
-    )
+    options = StepOptions(seed=seed, ema_decay=0.0, augmentation=augmentation, **more)
+    train_step = make_train_step(Nothing(), Reveals(labels), optimiser, mesh, options)
     return train_step, optimiser, mesh
 
 

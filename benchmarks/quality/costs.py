@@ -24,17 +24,16 @@ from benchmarks.result_file import add_row, read_rows, result_parser
 from benchmarks.tables import INPUT, input_of, measured_at, table
 from configs import folder
 from ddim_jax.config import resolve_config
-from ddim_jax.data import Augmentation
 from ddim_jax.inference.segmentation import sample_image
 from ddim_jax.labels import Labels
 from ddim_jax.models import Network, create_process
 from ddim_jax.runtime import allocator
 from ddim_jax.sampling_options import SamplingOptions
-from ddim_jax.training.adversarial import Adversary
 from ddim_jax.training.optimiser import configured_optimiser, create_optimiser
 from ddim_jax.training.sharding import data_mesh, global_batch
 from ddim_jax.training.state import create_state
 from ddim_jax.training.step import make_train_step
+from ddim_jax.training.step_options import StepOptions
 
 _CALLS = 5
 OUTPUT = ROOT / "docs" / "results" / "costs.json"
@@ -61,17 +60,7 @@ def training_step(config: Mapping[str, Any]) -> Callable[[], None] | None:
     fields, size = config["train"], int(config["data"]["image_size"])
     optimiser = configured_optimiser(fields, fields["warmup_steps"] + 10_000)
     mesh = data_mesh(fields["batch_size"], jax.devices()[:1], accumulate=fields["accumulate"])
-    step = make_train_step(
-        model,
-        process,
-        optimiser,
-        mesh,
-        seed=0,
-        ema_decay=fields["ema_decay"],
-        augmentation=Augmentation.from_config(config["data"]),
-        accumulate=fields["accumulate"],
-        adversary=Adversary.from_config(fields),
-    )
+    step = make_train_step(model, process, optimiser, mesh, StepOptions.from_config(config))
     draw, shape = np.random.default_rng(0), (fields["batch_size"], size, size)
     batch = global_batch(
         mesh,

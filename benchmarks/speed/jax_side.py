@@ -28,6 +28,7 @@ from ddim_jax.training.optimiser import create_optimiser
 from ddim_jax.training.sharding import data_mesh, global_batch, replicated
 from ddim_jax.training.state import TrainState
 from ddim_jax.training.step import make_train_step
+from ddim_jax.training.step_options import StepOptions
 
 _TRACED_WITH = {"ours": contextlib.nullcontext, "xla_plain": plain_convolutions}
 
@@ -162,15 +163,8 @@ class JaxSide:
         self._params = None  # the step overwrites the state it is given
         self._watched = self._watch(self._state.params)
         batch = global_batch(mesh, {name: self._inputs[name] for name in ("image", "mask")})
-        step = make_train_step(
-            self._model,
-            self._process,
-            optimiser,
-            mesh,
-            seed=SEED,
-            ema_decay=setting.ema_decay,
-            augmentation=Augmentation(),
-        )
+        options = StepOptions(seed=SEED, ema_decay=setting.ema_decay, augmentation=Augmentation())
+        step = make_train_step(self._model, self._process, optimiser, mesh, options)
 
         def use(program):
             def once():

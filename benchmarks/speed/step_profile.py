@@ -41,6 +41,7 @@ from ddim_jax.training.optimiser import configured_optimiser, create_optimiser
 from ddim_jax.training.sharding import data_mesh, replicated
 from ddim_jax.training.state import create_state
 from ddim_jax.training.step import make_train_step
+from ddim_jax.training.step_options import StepOptions
 
 OUTPUT = ROOT / "docs" / "results" / "step_profile.json"
 RULES = {
@@ -222,7 +223,8 @@ def _step_of(network: str) -> tuple[Any, Any, Any]:
         decay, augmentation = setting.ema_decay, Augmentation()
         pictures, size = case.batch, case.size
     mesh = data_mesh(pictures, jax.devices()[:1])
-    step = make_train_step(model, process, optimiser, mesh, seed=0, ema_decay=decay, augmentation=augmentation)
+    options = StepOptions(seed=0, ema_decay=decay, augmentation=augmentation)
+    step = make_train_step(model, process, optimiser, mesh, options)
     shape, rng = (pictures, size, size), np.random.default_rng(0)
     batch = {
         "image": jnp.asarray(rng.integers(0, 256, (*shape, 3), dtype=np.uint8)),

@@ -21,6 +21,7 @@ from ddim_jax.training.optimiser import create_optimiser
 from ddim_jax.training.sharding import data_mesh, replicated
 from ddim_jax.training.state import create_state
 from ddim_jax.training.step import make_train_step
+from ddim_jax.training.step_options import StepOptions
 
 _INTERVALS = 5
 _PAPER = Setting()
@@ -65,15 +66,9 @@ class TrainLoop:
         ).resident
         feed = batches(source, resident, mesh, Order(fields.batch_size, SEED), image_size=size)
         state = jax.device_put(create_state(model, optimiser, data.image_size, SEED), replicated(mesh))
-        step = make_train_step(
-            model,
-            DiffusionProcess.create(),
-            optimiser,
-            mesh,
-            seed=SEED,
-            ema_decay=_PAPER.ema_decay,
-            augmentation=Augmentation.from_config(resolve_config(self._config)["data"]),
-        )
+        augmentation = Augmentation.from_config(resolve_config(self._config)["data"])
+        options = StepOptions(seed=SEED, ema_decay=_PAPER.ema_decay, augmentation=augmentation)
+        step = make_train_step(model, DiffusionProcess.create(), optimiser, mesh, options)
         batch = next(feed)
         state, metrics = step(state, batch)
         jax.block_until_ready(metrics)

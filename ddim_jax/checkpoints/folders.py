@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from numbers import Integral
@@ -104,6 +105,16 @@ def which_step(value: Any) -> Literal["best", "latest"] | int:
     elif isinstance(value, Integral) and not isinstance(value, bool) and value >= 0:
         return int(value)
     raise InputError(f"step is {value!r}; expected best, latest or a number of training steps")
+
+
+def check_sha256(required: str | None) -> None:
+    """Checks a SHA-256 that a user requires, in hexadecimal digits; None requires nothing.
+
+    Raises:
+      InputError: it is no SHA-256.
+    """
+    if required is not None and not re.fullmatch("[0-9a-fA-F]{64}", required):
+        raise InputError(f"the SHA-256 is {required!r}; expected 64 hexadecimal digits, as doctor shows them")
 
 
 def remove(folder: Path) -> None:

@@ -7,7 +7,6 @@ which is written last: a step without it was interrupted and does not count.
 import contextlib
 import math
 import os
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -15,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 from absl import logging
 
-from ddim_jax.checkpoints.folders import check_path, may_stay, remove, take_away, which_step
+from ddim_jax.checkpoints.folders import check_path, check_sha256, may_stay, remove, take_away, which_step
 from ddim_jax.checkpoints.full_disk import check_room, disk_errors
 from ddim_jax.checkpoints.items import (
     METRIC,
@@ -28,7 +27,7 @@ from ddim_jax.checkpoints.items import (
 )
 from ddim_jax.checkpoints.manifest import MANIFEST, manifest_digest, recorded_digest, write_manifest
 from ddim_jax.checkpoints.steps import Steps
-from ddim_jax.runtime.errors import CheckpointError, InputError
+from ddim_jax.runtime.errors import CheckpointError
 from ddim_jax.runtime.processes import broadcast_from_first, wait_for_all
 
 
@@ -252,8 +251,7 @@ class CheckpointStore:
           InputError: `which` is none of these, or `require_sha256` no SHA-256.
         """
         which = which_step(which)
-        if require_sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", require_sha256):
-            raise InputError(f"the SHA-256 is {require_sha256!r}; expected 64 hexadecimal digits, as doctor shows them")
+        check_sha256(require_sha256)
         while True:
             before = self.steps()
             try:

@@ -1,16 +1,15 @@
 """From what a user points at to weights and their configuration: a run, a file of packed weights, a packaged name."""
 
 import os
-import re
 import sys
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from ddim_jax import pretrained
-from ddim_jax.checkpoints.folders import locate, which_step
+from ddim_jax.checkpoints.folders import check_sha256, locate, which_step
 from ddim_jax.checkpoints.packed import is_packed, read_packed
 from ddim_jax.checkpoints.store import CheckpointStore
-from ddim_jax.runtime.errors import CheckpointError, InputError
+from ddim_jax.runtime.errors import CheckpointError
 from ddim_jax.runtime.remote import local_path
 
 TRAINED_IN = "trained_in"
@@ -57,8 +56,7 @@ def open_weights(
     step = which_step(step)
     file, known = packed_file(path)
     if file is not None:
-        if require_sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", require_sha256):
-            raise InputError(f"the SHA-256 is {require_sha256!r}; expected 64 hexadecimal digits, as doctor shows them")
+        check_sha256(require_sha256)
         if known is not None and require_sha256 is None:
             require_sha256 = known
         packed = read_packed(file, require_sha256)

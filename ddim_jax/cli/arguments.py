@@ -12,7 +12,7 @@ from ddim_jax.pretrained import SHA256
 from ddim_jax.registry import import_plugins
 from ddim_jax.runtime.errors import InputError
 from ddim_jax.runtime.values import words
-from ddim_jax.sampling_options import SamplingOptions, check_batch_size, option_type, window
+from ddim_jax.sampling_options import A_WINDOW, SamplingOptions, check_batch_size, option_type, window
 
 _Value = TypeVar("_Value")
 
@@ -149,7 +149,7 @@ def _window(text: str) -> tuple[float, float]:
     try:
         return window("window", [float(part) for part in text.split(",")])
     except ValueError as error:  # an InputError is one
-        raise InputError(f"window is {text!r}; expected a centre and a width above 0, as in 40,400") from error
+        raise InputError(f"window is {text!r}; expected {A_WINDOW}, as in 40,400") from error
 
 
 def options_given(arguments: argparse.Namespace, *kinds: type) -> dict[str, Any]:

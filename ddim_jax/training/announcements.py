@@ -13,7 +13,8 @@ from ddim_jax.data.split_warnings import few_in_words, shared_in_words, unseen_c
 from ddim_jax.runtime.values import quantity
 from ddim_jax.training.adversarial import Adversary
 from ddim_jax.training.mean_teacher import RAMP
-from ddim_jax.training.setup import PreparedRun, Run
+from ddim_jax.training.run_parts import Run
+from ddim_jax.training.setup import PreparedRun
 
 
 def announcements(run: Run, prepared: PreparedRun) -> Iterator[str]:

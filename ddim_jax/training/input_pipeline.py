@@ -66,16 +66,16 @@ class RunImages(NamedTuple):
       resident: the training set on all devices, uint8 "images" [N, S, S, 3] and "masks" [N, S, S], of several
         annotators [N, A, S, S]; None where it is too large for that.
       validation: the pairs that are validated.
-      digests: for each pair that is trained on or validated, the SHA-256 of its pixels.
+      pair_digests: for each pair that is trained on or validated, the SHA-256 of its pixels.
       facts: about the training pairs that this process has read, by row.
-      trained_on: for each training pair the SHA-256 of its image alone, but for images of one value.
+      image_digests: for each training pair the SHA-256 of its image alone, but for images of one value.
     """
 
     resident: Batch | None
     validation: Arrays
-    digests: dict[str, str]
+    pair_digests: dict[str, str]
     facts: dict[int, PairFacts]
-    trained_on: dict[str, str]
+    image_digests: dict[str, str]
 
 
 def read_pictures(
@@ -122,21 +122,23 @@ def read_pictures(
     digests = np.array([np.frombuffer(one, np.uint8) for one in both])
     if count > 1:
         digests = multihost_utils.process_allgather({"digests": digests}, tiled=True)["digests"]
-    trained_on = {one: two[32:].tobytes().hex() for one, two in zip(train.ids, digests, strict=False) if two[32:].any()}
-    digests = {one: two[:32].tobytes().hex() for one, two in zip(train.ids, digests, strict=False)}
-    digests |= {val.ids[row]: validation.facts[row].sha256.hex() for row in val_rows}
+    image_digests = {
+        one: two[32:].tobytes().hex() for one, two in zip(train.ids, digests, strict=False) if two[32:].any()
+    }
+    pair_digests = {one: two[:32].tobytes().hex() for one, two in zip(train.ids, digests, strict=False)}
+    pair_digests |= {val.ids[row]: validation.facts[row].sha256.hex() for row in val_rows}
     if crop_seed is not None:
         # With the facts of the whole images: what is told of the data is of these.
         crops = validation_crops(val, val_rows, image_size, crop_seed)._replace(facts=validation.facts)
-        return RunImages(None, crops, digests, own.facts, trained_on)
+        return RunImages(None, crops, pair_digests, own.facts, image_digests)
     if not is_resident:
         logging.info("%.1f GB of images are read as training goes (data.resident_bytes)", size / 1e9)
-        return RunImages(None, validation, digests, own.facts, trained_on)
+        return RunImages(None, validation, pair_digests, own.facts, image_digests)
     arrays = {"images": own.images, "masks": own.masks if own.annotators is None else own.annotators}
     if count > 1:
         every = multihost_utils.process_allgather(arrays, tiled=True)
         arrays = {name: array[: len(train)] for name, array in every.items()}
-    return RunImages(place(mesh, arrays), validation, digests, own.facts, trained_on)
+    return RunImages(place(mesh, arrays), validation, pair_digests, own.facts, image_digests)
 
 
 def read_unlabelled(data: Mapping[str, Any], labelled: Mapping[str, Source], of: Sequence[str] = SPLITS) -> Unlabelled:

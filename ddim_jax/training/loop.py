@@ -28,7 +28,8 @@ from ddim_jax.training.logging import DeferredErrors, Reporter, create_reporter
 from ddim_jax.training.nan_guard import LossWatch, NonFiniteLoss, last_good_checkpoint_named
 from ddim_jax.training.one_training import FOLDS, OneTraining, begin_folder
 from ddim_jax.training.resume import changed_in_vain
-from ddim_jax.training.setup import PreparedRun, Run, open_run, prepare
+from ddim_jax.training.run_parts import Run
+from ddim_jax.training.setup import PreparedRun, open_run, prepare
 from ddim_jax.training.sharding import place
 from ddim_jax.training.state import TrainState
 from ddim_jax.training.step import Batch

@@ -113,9 +113,9 @@ class OneTraining:
     def check_place(self) -> None:
         """Checks that the folder is still the one that was taken: a save would make another in its place.
 
-          Raises:
-            InputError: it was moved, replaced, or its disk taken away.
-        CheckpointError: so was that of its checkpoints.
+        Raises:
+          InputError: it was moved, replaced, or its disk taken away.
+          CheckpointError: so was that of its checkpoints.
         """
         if self._file is None:
             return

@@ -49,6 +49,7 @@ from ddim_jax.training.optimiser import configured_optimiser
 from ddim_jax.training.sharding import data_mesh, global_batch, place
 from ddim_jax.training.state import TRUNK, create_state, new_parts, pretrainable
 from ddim_jax.training.step import make_train_step
+from ddim_jax.training.step_options import StepOptions
 
 GAMMA = 0.95
 """The image's share of the variance; the noise is .23 of the image, near the paper's best of .22."""
@@ -172,16 +173,13 @@ def _trained(unet: nn.Module, mesh: Mesh, config: Mapping[str, Any], pictures: U
     fields, data, seed = config["train"], config["data"], config["seed"]
     steps = total_steps(fields["steps"], fields["epochs"], fields["batch_size"], len(pictures.ids))
     optimiser = configured_optimiser(fields, steps)
-    step = make_train_step(
-        unet,
-        DenoisingProcess(),
-        optimiser,
-        mesh,
+    options = StepOptions(
         seed=seed,
         ema_decay=fields["ema_decay"],
         augmentation=Augmentation.from_config(data),
         accumulate=fields["accumulate"],
     )
+    step = make_train_step(unet, DenoisingProcess(), optimiser, mesh, options)
     state = place(mesh, create_state(unet, optimiser, data["image_size"], seed))
     nowhere = np.zeros(pictures.images.shape[:3], np.uint8)
     resident = place(mesh, {"images": pictures.images, "masks": nowhere})

@@ -4,12 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import numpy as np
 import optax
 from absl import logging
-from jax.sharding import Mesh
 
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.config import differences, saved_config, total_steps
@@ -22,6 +20,7 @@ from ddim_jax.runtime.errors import CheckpointError, ConfigError
 from ddim_jax.runtime.processes import broadcast_from_first
 from ddim_jax.runtime.values import is_whole
 from ddim_jax.schema import SCHEMA
+from ddim_jax.training.run_parts import RunData, RunParts
 from ddim_jax.training.sharding import replicated
 from ddim_jax.training.state import TrainState, create_state
 
@@ -105,37 +104,28 @@ def changed_in_vain(saved: Mapping[str, Any], config: Mapping[str, Any]) -> str:
 
 
 def restore(
-    store: CheckpointStore,
-    found: Found,
-    data: Mapping[str, Any],
-    ids: Mapping[str, Sequence[str]],
-    workdir: str,
-    *,
-    model: nn.Module,
-    optimiser: optax.GradientTransformation,
-    image_size: int,
-    mesh: Mesh,
+    found: Found, parts: RunParts, data: RunData, optimiser: optax.GradientTransformation, image_size: int
 ) -> TrainState:
-    """The state of the checkpoint that `find_checkpoint` found, on all devices of the mesh.
+    """The state of the checkpoint that `find_checkpoint` found in the store of `parts`, on all devices of their mesh.
 
     Args:
-      data: which examples the run is about to be trained on, as its checkpoints say it.
-      ids: as for `check_same_data`.
+      data: the examples that the run is about to be trained on.
 
     Raises:
       ConfigError: it was trained on others.
       CheckpointError: the checkpoint cannot be read, or was damaged meanwhile; or its metadata are not those of a run.
     """
-    check_same_data(found.metadata, data, workdir, found.folder, ids)
+    workdir = str(parts.workdir)
+    check_same_data(found.metadata, data.identity(), workdir, found.folder, data.ids())
     if jax.process_index() == 0:
         warn_if_changed(found.metadata.get("surroundings"), f"{workdir}: step {found.step}", training_environment())
-    fresh = jax.eval_shape(lambda: create_state(model, optimiser, image_size, seed=0))
-    everywhere = replicated(mesh)
+    fresh = jax.eval_shape(lambda: create_state(parts.model, optimiser, image_size, seed=0))
+    everywhere = replicated(parts.mesh)
     template = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere),
         {"step": fresh.step, "params": fresh.params, "opt_state": fresh.opt_state},
     )
-    restored = store.restore(template, found.step)
+    restored = parts.store.restore(template, found.step)
     return TrainState(**restored.state, ema_params=jax.tree.map(np.asarray, restored.ema_params))
 
 

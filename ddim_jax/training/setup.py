@@ -9,101 +9,30 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import flax.linen as nn
-from jax.sharding import Mesh
-
 from ddim_jax import __version__
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.checkpoints.weights import TRAINED_IN
 from ddim_jax.config import total_steps
-from ddim_jax.data import (
-    Augmentation,
-    Source,
-    Unlabelled,
-    annotators_of,
-    configured,
-    ids_digest,
-    load_dataset,
-    with_derived,
-)
+from ddim_jax.data import Source, annotators_of, configured, load_dataset, with_derived
 from ddim_jax.data.pixels import PIXELS_FIELD, check_same_pixels, digest_of
-from ddim_jax.diffusion import DiffusionProcess, DirectProcess
 from ddim_jax.labels import Labels
 from ddim_jax.models import create_model, create_process
 from ddim_jax.models.levels import check_memory
 from ddim_jax.runtime.atomic import check_place
 from ddim_jax.runtime.errors import DataError
 from ddim_jax.runtime.processes import allgather_int, run_first_then_others
-from ddim_jax.training.adversarial import Adversary
 from ddim_jax.training.input_pipeline import RunImages, check_split, read_pictures, read_unlabelled
 from ddim_jax.training.mean_teacher import MeanTeacher
 from ddim_jax.training.one_training import OneTraining, check_files
 from ddim_jax.training.optimiser import Optimiser, configured_optimiser
 from ddim_jax.training.resume import Found, as_begun, find_checkpoint, restore, training_environment
+from ddim_jax.training.run_parts import Run, RunData, RunParts
 from ddim_jax.training.sharding import data_mesh
 from ddim_jax.training.state import TrainState, create_state, load_weights, parameter_count, start_from
 from ddim_jax.training.step import make_train_step
+from ddim_jax.training.step_options import StepOptions
 from ddim_jax.training.validation import Validator, validation_options, validation_rows
 from ddim_jax.unused_fields import refuse_unused
-
-
-class RunData(NamedTuple):
-    """The data of a run, opened.
-
-    Attributes:
-      train, validation: the splits of the data set, whose pixels are not yet read.
-      unlabelled: the images without masks beside them; None for none.
-    """
-
-    train: Source
-    validation: Source
-    unlabelled: Unlabelled | None
-
-    def identity(self) -> dict[str, Any]:
-        """Says which examples these are; in the metadata of each checkpoint, to be compared when the run goes on."""
-        return {
-            "train_ids_sha256": ids_digest(self.train),
-            "train_examples": len(self.train),
-            "val_ids_sha256": ids_digest(self.validation),
-            "unlabelled_ids_sha256": None if self.unlabelled is None else ids_digest(self.unlabelled),
-        }
-
-
-class Run(NamedTuple):
-    """A run whose images are not yet read.
-
-    Attributes:
-      config: resolved; of a run that goes on as it was begun.
-      workdir: its folder.
-      labels, model, process, mesh, data, optimiser: what the config names.
-      store: the checkpoints in the folder.
-      steps_there: those that it held when it was looked into.
-      steps: of the whole run.
-      start_step: the steps that are made; 0 for a new run.
-      parameters: the number of weights.
-      initial: from where the first weights are, in words; None where they are drawn or restored.
-      saved: the metadata of the checkpoint that it goes on from; {} for a new run.
-    """
-
-    config: Mapping[str, Any]
-    workdir: Path
-    labels: Labels
-    model: nn.Module
-    process: DiffusionProcess | DirectProcess
-    mesh: Mesh
-    data: RunData
-    optimiser: Optimiser
-    store: CheckpointStore
-    steps_there: list[int]
-    steps: int
-    start_step: int
-    parameters: int
-    initial: str | None
-    saved: Mapping[str, Any]
-
-    def is_unchanged(self) -> bool:
-        """True if no other training has saved a checkpoint in the folder meanwhile."""
-        return self.store.steps() == self.steps_there
 
 
 def open_run(config: Mapping[str, Any], workdir: Path, one_training: OneTraining) -> tuple[Run, TrainState]:
@@ -129,29 +58,28 @@ def open_run(config: Mapping[str, Any], workdir: Path, one_training: OneTraining
 
     store = CheckpointStore(workdir / "checkpoints", keep_latest=fields["keep_latest"])
     one_training.hold_if_known()
-    parts = {
-        "workdir": workdir,
-        "labels": labels,
-        "model": model,
-        "process": process,
-        "mesh": mesh,
-        "store": store,
-        "steps_there": store.steps(),
-    }
+    parts = RunParts(
+        workdir=workdir,
+        labels=labels,
+        model=model,
+        process=process,
+        mesh=mesh,
+        store=store,
+        steps_there=store.steps(),
+    )
     found = find_checkpoint(store, config, str(workdir), one_training.last_saved)
     return _begin(config, parts) if found is None else _go_on(as_begun(config, found), found, parts)
 
 
-def _begin(config: Mapping[str, Any], parts: Mapping[str, Any]) -> tuple[Run, TrainState]:
-    """A run without a checkpoint; `parts` are fields of `Run`."""
+def _begin(config: Mapping[str, Any], parts: RunParts) -> tuple[Run, TrainState]:
+    """A run without a checkpoint."""
     refuse_unused(config)
-    model, fields, image_size = parts["model"], config["train"], config["data"]["image_size"]
-    init_from, weights, initial = fields["init_from"], None, None
+    image_size, init_from, weights, initial = config["data"]["image_size"], config["train"]["init_from"], None, None
     if init_from is not None:
-        weights = load_weights(init_from, model, image_size, parts["labels"])
+        weights = load_weights(init_from, parts.model, image_size, parts.labels)
     data, steps, optimiser = _open_data(config)
     check_split(data.train)
-    state = create_state(model, optimiser, image_size, config["seed"])
+    state = create_state(parts.model, optimiser, image_size, config["seed"])
     if weights is not None:
         state, initial = start_from(state, weights), weights.description
     run = Run(
@@ -163,25 +91,15 @@ def _begin(config: Mapping[str, Any], parts: Mapping[str, Any]) -> tuple[Run, Tr
         parameters=parameter_count(state.params),
         initial=initial,
         saved={},
-        **parts,
+        **vars(parts),
     )
     return run, state
 
 
-def _go_on(config: Mapping[str, Any], found: Found, parts: Mapping[str, Any]) -> tuple[Run, TrainState]:
-    """A run that goes on from a checkpoint; `parts` are fields of `Run`."""
+def _go_on(config: Mapping[str, Any], found: Found, parts: RunParts) -> tuple[Run, TrainState]:
+    """A run that goes on from a checkpoint."""
     data, steps, optimiser = _open_data(config)
-    state = restore(
-        parts["store"],
-        found,
-        data.identity(),
-        {"train": data.train.ids, "val": data.validation.ids},
-        str(parts["workdir"]),
-        model=parts["model"],
-        optimiser=optimiser,
-        image_size=config["data"]["image_size"],
-        mesh=parts["mesh"],
-    )
+    state = restore(found, parts, data, optimiser, config["data"]["image_size"])
     run = Run(
         config=config,
         data=data,
@@ -191,7 +109,7 @@ def _go_on(config: Mapping[str, Any], found: Found, parts: Mapping[str, Any]) ->
         parameters=parameter_count(state.params),
         initial=None,
         saved=found.metadata,
-        **parts,
+        **vars(parts),
     )
     return run, state
 
@@ -214,8 +132,8 @@ class PreparedRun(NamedTuple):
     Attributes:
       source: what is trained on: the training split, and what is made of its images (`with_derived`).
       pictures: of the training and the validation, read.
-      digests: for each pair that is trained on or validated, the SHA-256 of its pixels.
-      trained_on: for each image that is trained on, that of the image alone.
+      digests: those of the pairs, `pictures.pair_digests`, and for each unlabelled image the SHA-256 of its pixels.
+      trained_on: those of the training images, `pictures.image_digests`, and again those of the unlabelled ones.
       train_step: (state, batch) -> (state, metrics).
       validator: scores weights.
       metadata: of each checkpoint.
@@ -260,22 +178,13 @@ def prepare(run: Run) -> PreparedRun:
         labels=run.labels,
     )
     of_unlabelled = {} if unlabelled is None else unlabelled.digests
-    digests, trained_on = pictures.digests | of_unlabelled, pictures.trained_on | of_unlabelled
+    digests, trained_on = pictures.pair_digests | of_unlabelled, pictures.image_digests | of_unlabelled
     if run.start_step:
         check_same_pixels(run.saved, digests, run.workdir, refuse=data["same_pixels"])
     sampling = validation_options(run.config)
-    train_step = make_train_step(
-        run.model,
-        run.process,
-        run.optimiser,
-        run.mesh,
-        seed=seed,
-        ema_decay=fields["ema_decay"],
-        augmentation=Augmentation.from_config(data),
-        accumulate=fields["accumulate"],
-        adversary=Adversary.from_config(fields),
-        teacher=MeanTeacher(fields["unlabelled_weight"], sampling) if unlabelled else None,
-    )
+    teacher = MeanTeacher(fields["unlabelled_weight"], sampling) if unlabelled else None
+    options = StepOptions.from_config(run.config, teacher=teacher)
+    train_step = make_train_step(run.model, run.process, run.optimiser, run.mesh, options)
     validator = Validator(
         run.model, run.process, pictures.validation, batch_size=fields["batch_size"], options=sampling, seed=seed
     )

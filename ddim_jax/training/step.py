@@ -11,16 +11,15 @@ import optax
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, PartitionSpec
 
-from ddim_jax.data import Augmentation
 from ddim_jax.diffusion import DiffusionProcess, DirectProcess
 from ddim_jax.labels import IGNORED
 from ddim_jax.models import Network, example_inputs
-from ddim_jax.training.adversarial import Adversary
 from ddim_jax.training.gradients import Batch, BatchGradients
-from ddim_jax.training.mean_teacher import MeanTeacher, with_ignored_pixels
+from ddim_jax.training.mean_teacher import with_ignored_pixels
 from ddim_jax.training.optimiser import updated
 from ddim_jax.training.sharding import replicated
 from ddim_jax.training.state import TrainState
+from ddim_jax.training.step_options import StepOptions
 
 Metrics = dict[str, jax.Array]
 STOP = "stop"
@@ -34,13 +33,7 @@ def make_train_step(
     process: DiffusionProcess | DirectProcess,
     optimiser: optax.GradientTransformation,
     mesh: Mesh,
-    *,
-    seed: int,
-    ema_decay: float,
-    augmentation: Augmentation,
-    accumulate: int = 1,
-    adversary: Adversary | None = None,
-    teacher: MeanTeacher | None = None,
+    options: StepOptions,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """Builds the compiled step (state, batch) -> (state, metrics).
 
@@ -67,15 +60,15 @@ def make_train_step(
     """
     platform = mesh.devices.flat[0].platform
     outside = IGNORED if process.labels.ignore else 0  # where values may be unknown, none is made up
-    if teacher is not None:
+    if options.teacher is not None:
         process = with_ignored_pixels(process)
-    mean = BatchGradients(model, process, platform, seed, augmentation, outside, accumulate, adversary, teacher).mean
+    mean = BatchGradients(model, process, options, platform=platform, outside=outside).mean
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         stop = {name: jnp.max(flags) for name, flags in batch.items() if name == STOP}
         batch = {name: array for name, array in batch.items() if name != STOP}
         positions = jnp.arange(len(batch["row" if "row" in batch else "mask"]))
-        teacher_params = None if teacher is None else state.ema_params
+        teacher_params = None if options.teacher is None else state.ema_params
         image_size = batch["images" if "row" in batch else "image"].shape[1]
         # Dropout draws for the whole batch, or it would depend on the number of devices: the compiler has to divide it.
         shared = mesh.size > 1 and not draws_in_training(model, state.params, image_size)
@@ -84,7 +77,7 @@ def make_train_step(
         )
         with jax.named_scope("update"):
             # The average follows quickly at first: the initial weights are not worth remembering.
-            decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
+            decay = jnp.minimum(options.ema_decay, (1.0 + state.step) / (10.0 + state.step))
             new = updated(
                 optimiser,
                 gradients,

@@ -126,6 +126,7 @@ def test_mirrored_samples_of_a_network_that_never_saw_a_mirrored_picture_are_ref
         ),
         ("data.flips", "no", "expected true or false"),
         ("data.window", [40.0], "expected 2 values, each a number, or none$"),
+        ("data.window", [40.0, 0.0], "expected a centre and a width above 0$"),
         ("data.rotation_degrees", -1.0, "expected a number from 0 to 180"),
         ("data.rotation_degrees", "15", "expected a number from 0 to 180"),
         ("data.augmentation", "weak", "expected one of paper, strong"),

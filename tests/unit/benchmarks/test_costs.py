@@ -42,8 +42,8 @@ def test_the_ratio_is_that_of_the_medians_of_calls_in_turns(monkeypatch):
 def test_the_step_that_is_timed_is_the_one_that_the_config_trains_with(monkeypatch):
     given = {}
 
-    def make_train_step(model, process, optimiser, mesh, **fields):
-        given.update(optimiser._asdict() | fields)
+    def make_train_step(model, process, optimiser, mesh, options):
+        given.update(optimiser._asdict() | vars(options))
 
     monkeypatch.setattr(costs, "make_train_step", make_train_step)
     monkeypatch.setattr(costs, "create_state", lambda *_: None)

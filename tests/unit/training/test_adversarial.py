@@ -13,6 +13,7 @@ from ddim_jax.training.adversarial import Adversary
 from ddim_jax.training.sharding import data_mesh, global_batch, replicated
 from ddim_jax.training.state import create_state
 from ddim_jax.training.step import make_train_step
+from ddim_jax.training.step_options import StepOptions
 
 
 def test_one_step_by_hand():
@@ -39,11 +40,13 @@ def test_a_training_step_by_hand():
         SameTimesteps.create(prediction="noise", loss="mse"),
         optimiser,
         mesh,
-        seed=seed,
-        ema_decay=0.9,
-        augmentation=Augmentation(),
-        accumulate=4,  # the parts together are the batch
-        adversary=Adversary(epsilon),
+        StepOptions(
+            seed=seed,
+            ema_decay=0.9,
+            augmentation=Augmentation(),
+            accumulate=4,  # the parts together are the batch
+            adversary=Adversary(epsilon),
+        ),
     )
     state = jax.device_put(create_state(Line(), optimiser, 8, 0), replicated(mesh))
     state, metrics = train_step(state, global_batch(mesh, {"image": images, "mask": masks}))

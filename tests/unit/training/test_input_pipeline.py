@@ -61,8 +61,8 @@ def pictures_of(source):
 def read(train, val, resident_bytes=2**20, rows=(0, 2)):
     mesh = data_mesh(2, jax.devices()[:1])
     found = read_pictures(train, val, rows, mesh, image_size=SIZE, resident_bytes=resident_bytes)
-    assert found.trained_on == pictures_of(train)
-    return mesh, found.resident, found.validation, found.digests
+    assert found.image_digests == pictures_of(train)
+    return mesh, found.resident, found.validation, found.pair_digests
 
 
 @pytest.mark.parametrize("resident_bytes", [0, 5 * SIZE * SIZE * 4])

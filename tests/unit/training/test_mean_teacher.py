@@ -18,6 +18,7 @@ from ddim_jax.training.mean_teacher import RAMP, MeanTeacher, confident_pseudo_l
 from ddim_jax.training.sharding import data_mesh, global_batch, place, replicated
 from ddim_jax.training.state import TrainState
 from ddim_jax.training.step import make_train_step
+from ddim_jax.training.step_options import StepOptions
 
 TEACHER = MeanTeacher(0.5, SamplingOptions(steps=1, clip_x0=None))
 
@@ -65,10 +66,8 @@ def test_a_step_by_hand(accumulate):
     others, _ = pictures(batch=5, seed=1)
     rows = np.array([4, 4, 0, 1, 2, 3, 0, 1], np.int32)
     optimiser, mesh = optax.sgd(0.1), data_mesh(8, ONE, accumulate=accumulate)
-    step = make_train_step(
-        Red(), DirectProcess(), optimiser, mesh, seed=0, ema_decay=0.9, augmentation=Augmentation(),
-        accumulate=accumulate, teacher=TEACHER,
-    )  # fmt: skip
+    options = StepOptions(seed=0, ema_decay=0.9, augmentation=Augmentation(), accumulate=accumulate, teacher=TEACHER)
+    step = make_train_step(Red(), DirectProcess(), optimiser, mesh, options)
     student, taught_by = ({"a": jnp.float32(a), "b": jnp.float32(b)} for a, b in ((3.0, 0.5), (4.0, -0.25)))
     state = TrainState(jnp.int32(700), student, taught_by, optimiser.init(student))
     state = jax.device_put(state, replicated(mesh))
@@ -98,10 +97,8 @@ def loss_of_moved_images(teacher, a, b):
     """The loss of shifted images that are all foreground; teacher and student are a red + b, the ramp is at its end."""
     images, masks = pictures()
     mesh, optimiser = data_mesh(8, ONE), optax.sgd(0.1)
-    step = make_train_step(
-        Red(), DirectProcess(), optimiser, mesh, seed=0, ema_decay=0.9, augmentation=Augmentation(shift=0.5),
-        teacher=teacher,
-    )  # fmt: skip
+    options = StepOptions(seed=0, ema_decay=0.9, augmentation=Augmentation(shift=0.5), teacher=teacher)
+    step = make_train_step(Red(), DirectProcess(), optimiser, mesh, options)
     own = {"a": jnp.float32(a), "b": jnp.float32(b)}
     state = TrainState(jnp.int32(RAMP), own, own, optimiser.init(own))
     state = jax.device_put(jax.tree.map(jnp.copy, state), replicated(mesh))

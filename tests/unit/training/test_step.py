@@ -15,9 +15,11 @@ from ddim_jax.training.optimiser import create_optimiser
 from ddim_jax.training.sharding import data_mesh, global_batch, replicated
 from ddim_jax.training.state import create_state, parameter_count
 from ddim_jax.training.step import draws_in_training, make_train_step
+from ddim_jax.training.step_options import StepOptions
 
 ONE = jax.devices()[:1]
 BETAS = 0.9, 0.999
+OPTIONS = StepOptions(seed=0, ema_decay=0.9, augmentation=PAPER)
 
 
 class Line(nn.Module):
@@ -77,7 +79,7 @@ def test_steps_equal_those_by_hand(clip, accumulate):
     optimiser = create_optimiser(rate, beta1=BETAS[0], beta2=BETAS[1], gradient_clip=clip)
     process, mesh = SameTimesteps.create(prediction="noise", loss="mse"), data_mesh(8, ONE)
     train_step = make_train_step(
-        Line(), process, optimiser, mesh, augmentation=Augmentation(), accumulate=accumulate, **options
+        Line(), process, optimiser, mesh, StepOptions(augmentation=Augmentation(), accumulate=accumulate, **options)
     )
     state = jax.device_put(create_state(Line(), optimiser, 8, 0), replicated(mesh))
     batch = global_batch(mesh, {"image": images, "mask": masks})
@@ -104,7 +106,7 @@ def test_on_a_cpu_one_call_updates_the_weights_and_the_kernels_draw():
     images, masks = pictures()
     mesh, optimiser = data_mesh(8, ONE), create_optimiser(lambda step: 0.01, gradient_clip=1.0)
     process = DiffusionProcess.create(prediction="noise", loss="mse")
-    train_step = make_train_step(Line(), process, optimiser, mesh, seed=0, ema_decay=0.9, augmentation=PAPER)
+    train_step = make_train_step(Line(), process, optimiser, mesh, OPTIONS)
     state = jax.eval_shape(lambda: create_state(Line(), optimiser, 8, 0))
     program = train_step.lower(state, global_batch(mesh, {"image": images, "mask": masks})).as_text()
     assert [program.count(f"@ddim_jax_{name}(") for name in ("norm", "adam")] == [1, 1]
@@ -116,7 +118,7 @@ def test_rows_of_resident_pictures_are_those_pictures():
     mesh = data_mesh(8, ONE)
     optimiser = create_optimiser(lambda step: 0.01)
     process = DiffusionProcess.create(prediction="noise", loss="mse")
-    train_step = make_train_step(Line(), process, optimiser, mesh, seed=0, ema_decay=0.9, augmentation=PAPER)
+    train_step = make_train_step(Line(), process, optimiser, mesh, OPTIONS)
     rows = np.array([11, 3, 3, 0, 7, 8, 1, 2], np.int32)
     states = []
     for batch in (

@@ -11,7 +11,7 @@ import pytest
 from tiny_runs import unet_config
 
 from ddim_jax.runtime.errors import CheckpointError, ConfigError, InputError
-from ddim_jax.training import loop, setup, train
+from ddim_jax.training import loop, run_parts, train
 from ddim_jax.training.logging import Reporter
 from ddim_jax.training.one_training import LOCK, OneTraining, check_files
 
@@ -109,7 +109,7 @@ def test_a_resume_that_is_refused_writes_nothing(kind, run):
 
 
 def test_other_pictures_of_the_same_number_write_nothing(run, monkeypatch):
-    monkeypatch.setattr(setup, "ids_digest", lambda source: "of others")
+    monkeypatch.setattr(run_parts, "ids_digest", lambda source: "of others")
     before = tree(run)
     with pytest.raises(ConfigError, match="the names of training or validation images differ"):
         train(unet_config(steps=20), run)
