@@ -49,8 +49,8 @@ def robustness_adversarial(root: Path) -> str:
             identity(row, alike),
             row["adversarial_epsilon"] > 0,
             row["adversarial_share"],
-            row["interpolated"],
             row["train_steps"],
+            row["interpolated"],
         )
     )
 
@@ -81,10 +81,8 @@ def _flags(row: Row) -> bool:
 
 
 def _adversarial_images(row: Row) -> str:
-    if not row["adversarial_epsilon"]:
-        return "none"
     way = "" if row["interpolated"] == 1 else f", weights {row['interpolated']:g} of the way"
-    return f"{row['adversarial_share']:.0%}{way}"
+    return (f"{row['adversarial_share']:.0%}" if row["adversarial_epsilon"] else "none") + way
 
 
 def _rows(root: Path) -> list[dict[str, Any]]:
