@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from ddim_jax.imageio.bands import bands
-from ddim_jax.imageio.images import is_even
+from ddim_jax.imageio.even import is_even
 from ddim_jax.labels import IGNORED, Labels
 from ddim_jax.runtime.errors import InputError
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from ddim_jax.data.arrays import resized
 from ddim_jax.data.facts import PixelBudget
-from ddim_jax.data.sources import Example, Source
+from ddim_jax.data.sources import Example, Source, example_of
 
 _ANNOTATORS = 2**62
 """The stream of random numbers that draws annotators, apart from that of the order and that of crops."""
@@ -96,7 +96,7 @@ def training_batches(
 
     def fitted(row: int, number: int) -> tuple[np.ndarray, np.ndarray]:
         with budget.room_for(source, row):
-            return resized(drawn(source[row], order.seed, number), image_size)
+            return resized(drawn(example_of(source, row), order.seed, number), image_size)
 
     def read(work: np.ndarray) -> dict[str, np.ndarray]:
         images, masks = zip(*(fitted(*one) for one in work.T.tolist()), strict=True)
