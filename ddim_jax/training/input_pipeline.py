@@ -34,6 +34,7 @@ from ddim_jax.labels import Labels
 from ddim_jax.runtime.errors import DataError
 from ddim_jax.runtime.processes import of_all
 from ddim_jax.runtime.remote import local_path
+from ddim_jax.runtime.values import quantity
 from ddim_jax.training.sharding import global_batch, place
 from ddim_jax.training.step import Batch
 
@@ -46,6 +47,20 @@ def check_split(source: Source) -> None:
     """
     if (division := getattr(source, "division", None)) is not None:
         division.check_drawn()
+
+
+def check_ids(train: Source, validation: Source) -> None:
+    """Refuses splits that share an id: the digest of a pair's pixels, by which a change is seen, is kept by its id.
+
+    Raises:
+      DataError: one names a pair of both.
+    """
+    if shared := sorted(set(train.ids).intersection(validation.ids)):
+        raise DataError(
+            f"the data set {train.name}: {shared[0]!r} names a pair of train and one of val "
+            f"({quantity(len(shared), 'such id')}); expected ids that are unique in all splits. Put the split into "
+            f"them, as in 'val_{shared[0]}'."
+        )
 
 
 def keep_split(source: Source) -> None:

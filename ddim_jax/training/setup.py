@@ -35,7 +35,7 @@ from ddim_jax.runtime.atomic import check_place
 from ddim_jax.runtime.errors import DataError
 from ddim_jax.runtime.processes import first_alone, of_all
 from ddim_jax.training.adversarial import Adversary
-from ddim_jax.training.input_pipeline import RunImages, check_split, read_pictures, read_unlabelled
+from ddim_jax.training.input_pipeline import RunImages, check_ids, check_split, read_pictures, read_unlabelled
 from ddim_jax.training.mean_teacher import MeanTeacher
 from ddim_jax.training.one_training import OneTraining, check_files
 from ddim_jax.training.optimiser import Optimiser, configured_optimiser
@@ -202,6 +202,7 @@ def _open_data(config: Mapping[str, Any]) -> tuple[RunData, int, Optimiser]:
     train, validation = first_alone(
         lambda: [load_dataset(split=split, **configured(data)) for split in ("train", "val")]
     )
+    check_ids(train, validation)
     steps = total_steps(fields["steps"], fields["epochs"], fields["batch_size"], len(train))
     optimiser = configured_optimiser(fields, steps)
     unlabelled = read_unlabelled(data, {"train": train, "val": validation}) if data["unlabelled"] else None
