@@ -26,7 +26,7 @@ from ddim_jax.data import (
 )
 from ddim_jax.data.crops import training_crops, validation_crops
 from ddim_jax.data.facts import PairFacts
-from ddim_jax.data.pipeline import training_annotators
+from ddim_jax.data.pipeline import UNLABELLED, training_annotators
 from ddim_jax.data.pixels import digest_of
 from ddim_jax.data.sources import SPLITS, EmptySplit
 from ddim_jax.imageio.images import ReadOptions
@@ -228,6 +228,6 @@ def with_unlabelled(
       mesh: the devices.
       order: where in the streams of both, the share of this process.
     """
-    rows = training_indices(len(unlabelled), order)
+    rows = training_indices(len(unlabelled), order, UNLABELLED)
     for batch, own in zip(labelled_batches, rows, strict=True):
         yield {**batch, "unlabelled": unlabelled, **global_batch(mesh, {"unlabelled_row": own})}
