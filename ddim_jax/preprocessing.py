@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from ddim_jax.imageio.bands import bands
-from ddim_jax.imageio.images import is_constant
+from ddim_jax.imageio.constant import is_constant
 from ddim_jax.labels import IGNORED, Labels
 from ddim_jax.runtime.errors import InputError
 

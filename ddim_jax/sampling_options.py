@@ -257,6 +257,15 @@ class SamplingOptions:
             **{name: None if value is None else check(name, value) for name, (value, check) in values.items()}
         )
 
+    @classmethod
+    def with_added(cls, record: Mapping[str, Any]) -> dict[str, Any]:
+        """A record of `as_dict` with the defaults of the options of samplers that it lacks: it is from before these.
+
+        Other options are in every record: one without them is damaged.
+        """
+        fields = dataclasses.fields(cls)
+        return {field.name: field.default for field in fields if field.metadata["of_sampler"]} | dict(record)
+
     def as_dict(self) -> dict[str, Any]:
         """The fields by name, as result files record them."""
         return dataclasses.asdict(self) | {"window": None if self.window is None else list(self.window)}

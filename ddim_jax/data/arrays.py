@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ddim_jax.data.facts import PairFacts, PixelBudget, facts_of
-from ddim_jax.data.sources import Example, Source, annotators_of, data_error, labels_of
+from ddim_jax.data.sources import Example, Source, annotators_of, data_error, example_of, labels_of
 from ddim_jax.imageio.foregrounds import Foreground, describe_foregrounds, noting
 from ddim_jax.imageio.label_maps import LabelMapError, UnnamedValuesError, describe_label_maps
 from ddim_jax.labels import IGNORED, Labels
@@ -126,7 +126,7 @@ def load_selections(
         source, row, arrays, places = work
         try:
             with budget.room_for(source, row), noting(foregrounds):
-                example = source[row]
+                example = example_of(source, row)
                 classes = labels_of(source) if labels is None else labels
                 check_example(example, classes)
                 arrays.facts[row] = facts_of(example, classes, resized_at, image_size)

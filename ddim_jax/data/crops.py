@@ -12,7 +12,7 @@ import numpy as np
 from ddim_jax.data.arrays import Arrays
 from ddim_jax.data.facts import PixelBudget, values_of
 from ddim_jax.data.pipeline import Numbered, Order, Shares, drawn
-from ddim_jax.data.sources import Example, Source
+from ddim_jax.data.sources import Example, Source, example_of
 from ddim_jax.preprocessing import pad_to
 
 _STREAM = 2**63  # of the random numbers, apart from those of the order
@@ -69,7 +69,7 @@ def training_crops(
         example = kept.get(row)
         if example is None:
             with budget.room_for(source, row):
-                example = source[row]
+                example = example_of(source, row)
                 crop = cut(drawn(example, order.seed, number), size, order.seed, number)
             with keeping:
                 if (bytes_left := free - example.nbytes) >= 0 and row not in kept:
@@ -91,7 +91,7 @@ def validation_crops(source: Source, rows: Sequence[int], size: int, seed: int) 
     """Two crops of each of the pairs `rows`, always the same: one that holds foreground, one that lies anywhere."""
     crops = []
     for row in rows:
-        example = source[row]
+        example = example_of(source, row)
         crops += [cut(example, size, seed, 2 * row + kind, on_foreground=kind == 0) for kind in (0, 1)]
     ids = tuple(crop.id for crop in crops)
     return Arrays(ids, np.stack([crop.image for crop in crops]), np.stack([crop.mask for crop in crops]), {})

@@ -12,7 +12,7 @@ from ddim_jax.data import empty_windows, erased
 from ddim_jax.data.arrays import THREADS, check_source
 from ddim_jax.data.facts import PixelBudget
 from ddim_jax.data.rows import OfRows
-from ddim_jax.data.sources import Example, Source
+from ddim_jax.data.sources import Example, Source, example_of
 from ddim_jax.runtime.errors import DataError
 
 
@@ -94,7 +94,7 @@ def _found(
 
     def one(row: int) -> Derived | None:
         with budget.room_for(source, row):
-            return find(source[row], row)
+            return find(example_of(source, row), row)
 
     order = np.random.Generator(np.random.Philox(key=np.array([seed, stream - 1], np.uint64))).permutation(len(source))
     with ThreadPoolExecutor(THREADS) as pool:

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from ddim_jax.data.load import generated_names, load_dataset
-from ddim_jax.data.sources import SPLITS, Source
+from ddim_jax.data.sources import SPLITS, Source, example_of
 from ddim_jax.runtime.atomic import atomic_path, make_folder
 from ddim_jax.runtime.errors import InputError, report_input_errors
 from ddim_jax.runtime.printable import Parser, printable
@@ -30,7 +30,7 @@ def export_pairs(source: Source, output_dir: str | os.PathLike) -> None:
     output_dir = local_path(output_dir, "output")
     make_folder(output_dir)
     for row in range(len(source)):
-        example = source[row]
+        example = example_of(source, row)
         files = {"images": example.image, "masks": example.mask * np.uint8(255)}
         if example.annotators is not None:
             del files["masks"]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ddim_jax.data.sources import Pair
 from ddim_jax.data.tables import SPELLINGS
-from ddim_jax.imageio.images import reader_of
+from ddim_jax.imageio.images import guarded_reader
 
 Key = tuple[str, str]
 """A patient as a file knows it: ("patient", what the file says of him) or ("folder", the first folder)."""
@@ -24,8 +24,8 @@ def patient_keys(name: str, file: Path) -> tuple[Key, ...]:
     Raises:
       DataError: the header of the file cannot be read.
     """
-    patient = getattr(reader_of(file), "patient", None)
-    identity = patient(file) if patient is not None else ""
+    with guarded_reader(file) as reader:
+        identity = reader.patient(file) if hasattr(reader, "patient") else ""
     return tuple(key for key in (("patient", identity), ("folder", _first_folder(name))) if key[1])
 
 

@@ -14,10 +14,12 @@ import numpy as np
 
 from ddim_jax.data.arrays import resized
 from ddim_jax.data.facts import PixelBudget
-from ddim_jax.data.sources import Example, Source
+from ddim_jax.data.sources import Example, Source, example_of
 
 _ANNOTATORS = 2**62
 """The stream of random numbers that draws annotators, apart from that of the order and that of crops."""
+UNLABELLED = 2**62 + 2**61
+"""The stream of the order of unlabelled images, apart from that of the labelled ones beside them."""
 
 
 class Order(NamedTuple):
@@ -38,12 +40,13 @@ class Order(NamedTuple):
     process_count: int = 1
 
 
-def training_indices(n: int, order: Order) -> Iterator[np.ndarray]:
+def training_indices(n: int, order: Order, stream: int = 0) -> Iterator[np.ndarray]:
     """Yields this process's dataset rows of steps start_step, start_step + 1, ... without end.
 
     Args:
       n: rows in the data set, at least 1; it may be smaller than the batch.
       order: where in the stream.
+      stream: 0, or `UNLABELLED` for an order of its own.
 
     Yields:
       int32 [batch_size / process_count], values in [0, n).
@@ -51,7 +54,7 @@ def training_indices(n: int, order: Order) -> Iterator[np.ndarray]:
     Raises:
       ValueError: an argument is out of its range.
     """
-    shares = Shares(n, order)
+    shares = Shares(n, order, stream)
     return map(shares.__getitem__, itertools.count())
 
 
@@ -96,7 +99,7 @@ def training_batches(
 
     def fitted(row: int, number: int) -> tuple[np.ndarray, np.ndarray]:
         with budget.room_for(source, row):
-            return resized(drawn(source[row], order.seed, number), image_size)
+            return resized(drawn(example_of(source, row), order.seed, number), image_size)
 
     def read(work: np.ndarray) -> dict[str, np.ndarray]:
         images, masks = zip(*(fitted(*one) for one in work.T.tolist()), strict=True)
@@ -127,7 +130,7 @@ def drawn(example: Example, seed: int, number: int) -> Example:
 class Shares:
     """Element k is this process's share of global batch start_step + k: int32 rows."""
 
-    def __init__(self, n: int, order: Order):
+    def __init__(self, n: int, order: Order, stream: int = 0):
         batch_size, seed, start_step, process_index, process_count = order
         if n < 1:
             raise ValueError("There are no examples to train on.")
@@ -135,7 +138,7 @@ class Shares:
             raise ValueError(f"batch_size {batch_size} must be a positive multiple of the {process_count} processes.")
         if not 0 <= process_index < process_count or start_step < 0:
             raise ValueError(f"process_index {process_index} of {process_count} at step {start_step} does not exist.")
-        self._n, self._seed, self._batch_size = n, seed, batch_size
+        self._n, self._seed, self._batch_size, self._stream = n, seed, batch_size, stream
         self._share = batch_size // process_count
         self._first = start_step * batch_size + process_index * self._share
 
@@ -147,7 +150,7 @@ class Shares:
         rows = np.empty(self._share, np.int32)
         for one in np.unique(passes):
             here = passes == one
-            rows[here] = _order(self._n, self._seed, int(one))[places[here]]
+            rows[here] = _order(self._n, self._seed, self._stream + int(one))[places[here]]
         return rows
 
     def numbers(self, step: int) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Sources: the named pairs of a data set with random access."""
 
+import contextlib
 import hashlib
 import unicodedata
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from ddim_jax.data.masks import consensus, united
 from ddim_jax.imageio.images import Picture, ReadOptions, check_fits, count_pixels, log_notes, read_picture
 from ddim_jax.imageio.stacks import notes_of_mask, read_mask_of, read_slice
 from ddim_jax.labels import Labels
-from ddim_jax.runtime.errors import DataError
+from ddim_jax.runtime.errors import DataError, failures_of
 from ddim_jax.runtime.values import NAMED_AT_MOST
 
 SPLITS = ("train", "val", "test")
@@ -150,10 +151,25 @@ def pixels_of(source: Source, row: int) -> int:
     """Pixels decoded for pair `row`, as the source's `count_pixels` says; 0 of one that has its pairs in memory.
 
     Raises:
-      DataError: a header cannot be read.
+      DataError: a header cannot be read, or the source fails otherwise.
     """
     count = getattr(source, "count_pixels", None)
-    return 0 if count is None else count(row)
+    with _failures_of(source, row):
+        return 0 if count is None else count(row)
+
+
+def example_of(source: Source, row: int) -> Example:
+    """Pair `row`, read.
+
+    Raises:
+      DataError: it cannot be read, or the source fails otherwise; then the pair and the place are named.
+    """
+    with _failures_of(source, row):
+        return source[row]
+
+
+def _failures_of(source: Source, row: int) -> contextlib.AbstractContextManager[None]:
+    return failures_of(lambda: f"{source.ids[row]}: the data set {source.name}")
 
 
 class PairSource:

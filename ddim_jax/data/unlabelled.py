@@ -11,7 +11,7 @@ from ddim_jax.data.clinic_checks import check_planes, check_ranges
 from ddim_jax.data.discovery import images_and_masks, listed, name_problem
 from ddim_jax.data.facts import PixelBudget, image_digest
 from ddim_jax.data.groups import Key, patient_keys
-from ddim_jax.data.sources import Source, data_error, patients_of, same_name, trained_on_of
+from ddim_jax.data.sources import Source, data_error, example_of, patients_of, same_name, trained_on_of
 from ddim_jax.imageio.images import ReadOptions, count_pixels, log_notes, read_image
 from ddim_jax.imageio.listing import iterate_images
 from ddim_jax.imageio.stacks import count_slices, read_slice
@@ -97,7 +97,7 @@ def load_unlabelled(
     def known(work: tuple[Source, int]) -> np.ndarray:
         source, row = work
         with budget.room_for(source, row):
-            return resize_image(source[row].image, _SMALL)
+            return resize_image(example_of(source, row).image, _SMALL)
 
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(read, range(len(pictures))))
@@ -159,6 +159,8 @@ def looks_like_any(pictures: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 class _Pictures:
     """The images below a folder, read when asked for."""
+
+    name = "data.unlabelled"
 
     def __init__(self, folder: Path, reading: ReadOptions):
         images, masks = images_and_masks(folder) if folder.is_dir() else (None, None)

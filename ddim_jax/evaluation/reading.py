@@ -10,7 +10,7 @@ from rich.progress import Progress
 from ddim_jax.data import Example, Source, check_source
 from ddim_jax.data.arrays import check_example
 from ddim_jax.data.facts import image_digest, is_lost, resized_dice, values_of
-from ddim_jax.data.sources import data_error
+from ddim_jax.data.sources import data_error, example_of
 from ddim_jax.imageio.foregrounds import describe_foregrounds, noting
 from ddim_jax.imageio.label_maps import UnnamedValuesError
 from ddim_jax.labels import Labels
@@ -65,7 +65,7 @@ def read_all(
     for row in bar.track(range(len(source)), description="reading"):
         try:
             with noting(foregrounds):
-                example = source[row]
+                example = example_of(source, row)
                 check_example(example, labels)
         except DataError:
             check_source(source, labels=labels)  # names all that cannot be read
@@ -94,7 +94,7 @@ def read_all(
         logging.warning(f"{unknown} of {len(source)} files do not say the size of a pixel: no distance is told in mm")
 
     def look(row: int) -> Example:
-        example = kept[row] if row in kept else source[row]
+        example = kept[row] if row in kept else example_of(source, row)
         return example._replace(pixel_mm=None) if unknown else example
 
     left = {"masks": len(lost), "lost": sum(lost), "resized_dice": statistics.fmean(resized)} if lost else None

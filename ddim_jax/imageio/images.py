@@ -5,17 +5,19 @@ reader for some suffixes. A file with another suffix is read by what it begins w
 BMP or TIFF file.
 """
 
+import contextlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from absl import logging
 
 from ddim_jax.imageio.archives import on_disk, open_binary
+from ddim_jax.imageio.constant import notes_if_constant
 from ddim_jax.labels import Labels
 from ddim_jax.registry import READERS
-from ddim_jax.runtime.errors import ConfigError, DataError, InputError
+from ddim_jax.runtime.errors import ConfigError, DataError, InputError, failures_of
 
 MAX_PIXELS = 2**30 // 12
 """An image with more is refused by its header, before any of it is decoded: 89 million.
@@ -131,31 +133,19 @@ def read_picture(path: str | os.PathLike, options: ReadOptions = ReadOptions()) 
 
 
 def _read(path: str | os.PathLike, options: ReadOptions) -> Picture:
-    found = reader_of(path).read_image(path, options)
-    return found if isinstance(found, Picture) else Picture(found)
+    with guarded_reader(path) as reader:
+        found = reader.read_image(path, options)
+        picture = found if isinstance(found, Picture) else Picture(found)
+        check_pixels(path, picture.pixels)
+    return picture
 
 
-def constant_note(window: tuple[float, float] | None) -> str:
-    """The note on an image in which there is nothing to see (`is_constant`), by the `window` that it is shown with."""
-    if window is None:
-        return "even (there is one value in all pixels, so the result is empty)"
-    shown = f"the window {window[0]:g},{window[1]:g} shows every pixel alike, so the result is empty"
-    return f"even ({shown}; leave it out or widen it)"
-
-
-def notes_if_constant(
-    pixels: np.ndarray, window: tuple[float, float] | None, without_window: Callable[[], np.ndarray]
-) -> tuple[str, ...]:
-    """Notes on an image in which there is nothing to see, by its `window` or by itself; () where there is something."""
-    if not is_constant(pixels):
-        return ()
-    return (constant_note(window if window is not None and not is_constant(without_window()) else None),)
-
-
-def is_constant(pixels: np.ndarray) -> bool:
-    """True if all pixels [H, W, C] have one value: there is nothing to see."""
-    first = pixels[0, 0]
-    return bool((pixels[0] == first).all() and (pixels == first).all())
+def check_pixels(path: str | os.PathLike, pixels: np.ndarray) -> None:
+    """Checks that a reader gave uint8 [H, W, 3] with a pixel at least; a DataError names the file and what it gave."""
+    dtype, shape = getattr(pixels, "dtype", type(pixels).__name__), np.shape(pixels)
+    if dtype != np.uint8 or len(shape) != 3 or shape[2] != 3 or 0 in shape:
+        name = reader_name(path)
+        raise DataError(f"{path}: the reader {name!r} gives {dtype} {list(shape)}; expected uint8 [H, W, 3].")
 
 
 def read_image(path: str | os.PathLike, options: ReadOptions = ReadOptions()) -> np.ndarray:
@@ -198,7 +188,8 @@ def check_fits(image_path: str | os.PathLike, picture: Picture, mask_path: str |
       DataError: the two differ in size or in EXIF orientation; both are named.
     """
     height, width = picture.pixels.shape[:2]
-    turned = [picture.orientation, getattr(reader_of(mask_path), "orientation", lambda path: 1)(mask_path)]
+    with guarded_reader(mask_path) as reader:
+        turned = [picture.orientation, getattr(reader, "orientation", lambda path: 1)(mask_path)]
     if turned[0] != turned[1] and (
         mask.shape == (width, height) or (mask.shape == (height, width) and not _sides_tell(turned, mask.shape))
     ):
@@ -234,7 +225,8 @@ def read_mask(path: str | os.PathLike, labels: Labels = Labels()) -> np.ndarray:
     Raises:
       DataError: as `read_image`, or its values do not say what is foreground; they are named.
     """
-    return reader_of(path).read_mask(path, labels)
+    with guarded_reader(path) as reader:
+        return reader.read_mask(path, labels)
 
 
 def count_pixels(path: str | os.PathLike) -> int:
@@ -243,7 +235,16 @@ def count_pixels(path: str | os.PathLike) -> int:
     Raises:
       DataError: as `read_image`, for what is wrong with the header.
     """
-    return reader_of(path).count_pixels(path)
+    with guarded_reader(path) as reader:
+        return reader.count_pixels(path)
+
+
+@contextlib.contextmanager
+def guarded_reader(path: str | os.PathLike) -> Iterator[type[Reader]]:
+    """The reader of a file, in a block in which it may fail (`ddim_jax.runtime.errors.failures_of`)."""
+    name = reader_name(path)
+    with failures_of(lambda: f"{path}: the reader {name!r}"):
+        yield READERS.get(name)
 
 
 def reader_of(path: str | os.PathLike) -> type[Reader]:
@@ -252,12 +253,17 @@ def reader_of(path: str | os.PathLike) -> type[Reader]:
     Raises:
       ConfigError: two readers have registered for one suffix.
     """
+    return READERS.get(reader_name(path))
+
+
+def reader_name(path: str | os.PathLike) -> str:
+    """The name of `reader_of` a file; errors as there."""
     name = os.path.basename(os.fspath(path)).lower()
     names = _reader_names()
     fitting = [suffix for suffix in names if name.endswith(suffix)]
     if fitting:
-        return READERS.get(names[max(fitting, key=len)])
-    return READERS.get(name_by_content(path) or "pillow")
+        return names[max(fitting, key=len)]
+    return name_by_content(path) or "pillow"
 
 
 def name_by_content(path: str | os.PathLike) -> str | None:

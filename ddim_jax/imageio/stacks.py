@@ -9,7 +9,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ddim_jax.imageio.archives import on_disk
-from ddim_jax.imageio.images import Picture, ReadOptions, count_pixels, read_image, read_mask, reader_of
+from ddim_jax.imageio.images import (
+    Picture,
+    ReadOptions,
+    check_pixels,
+    count_pixels,
+    guarded_reader,
+    read_image,
+    read_mask,
+    reader_of,
+)
 from ddim_jax.labels import Labels
 from ddim_jax.runtime.errors import ConfigError, DataError, InputError
 from ddim_jax.runtime.values import first_names
@@ -143,7 +152,8 @@ def open_stack(files: Sequence[str | os.PathLike], options: ReadOptions = ReadOp
     reader = reader_of(paths[0])
     if not hasattr(reader, "open_stack"):
         return _OnePicture(paths[0], options)
-    found = reader.open_stack(paths, options)
+    with guarded_reader(paths[0]):
+        found = reader.open_stack(paths, options)
     if not isinstance(found, Stack):
         raise ConfigError(
             f"open_stack of the reader {reader.__name__} gives {type(found).__name__}; expected a class that inherits "
@@ -169,8 +179,9 @@ def file_facts(path: str | os.PathLike) -> FileFacts:
 @functools.lru_cache(FILES_KEPT)
 def _facts(path: str, state: tuple[int, int]) -> FileFacts:
     stack = open_stack([path])
-    pixels = stack.shape[0] * stack.shape[1]
-    return FileFacts(stack.count, pixels, stack.patient, stack.own_scale, stack.plane, stack.by_range)
+    with guarded_reader(path):
+        pixels = stack.shape[0] * stack.shape[1]
+        return FileFacts(stack.count, pixels, stack.patient, stack.own_scale, stack.plane, stack.by_range)
 
 
 def read_slice(
@@ -187,10 +198,24 @@ def read_slice(
         read = getattr(reader_of(mask), "read_slice_mask", None)
         if read is None:
             raise DataError(f"{mask}: is one image, {image} has {stack.count} slices; expected NIfTI or DICOM-SEG.")
-        found.append(read(mask, stack, index, labels))
-    pixels = stack.read(index)
+        with guarded_reader(mask):
+            found.append(read(mask, stack, index, labels))
+    pixels, notes = read_checked(stack, index)
     pixels = 255 - pixels if options.invert else pixels
-    return Picture(pixels, None, stack.notes(index), pixel_mm=stack.pixel_mm(index)), found
+    with guarded_reader(image):
+        return Picture(pixels, None, notes, pixel_mm=stack.pixel_mm(index)), found
+
+
+def read_checked(stack: Stack, index: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Slice `index` of a stack, uint8 [H, W, 3], and the notes on it.
+
+    Raises:
+      DataError: it cannot be decoded, or the reader fails or gives something else.
+    """
+    with guarded_reader(stack.files[0]):
+        pixels, notes = stack.read(index), stack.notes(index)
+        check_pixels(stack.files[0], pixels)
+    return pixels, notes
 
 
 def read_mask_of(image: str | os.PathLike, mask: str | os.PathLike, labels: Labels) -> np.ndarray:
@@ -202,7 +227,8 @@ def read_mask_of(image: str | os.PathLike, mask: str | os.PathLike, labels: Labe
     read = getattr(reader_of(mask), "read_slice_mask", None)
     if read is None:
         return read_mask(mask, labels)
-    return read(mask, _opened(os.fspath(image), file_state(image), ReadOptions()), 0, labels)
+    with guarded_reader(mask):
+        return read(mask, _opened(os.fspath(image), file_state(image), ReadOptions()), 0, labels)
 
 
 def notes_of_mask(image: str | os.PathLike, mask: str | os.PathLike, index: int, labels: Labels) -> tuple[str, ...]:
@@ -210,7 +236,8 @@ def notes_of_mask(image: str | os.PathLike, mask: str | os.PathLike, index: int,
     tell = getattr(reader_of(mask), "slice_mask_notes", None)
     if tell is None:
         return ()
-    return tell(mask, _opened(os.fspath(image), file_state(image), ReadOptions()), index, labels)
+    with guarded_reader(mask):
+        return tell(mask, _opened(os.fspath(image), file_state(image), ReadOptions()), index, labels)
 
 
 def file_state(path: str | os.PathLike) -> tuple[int, int]:

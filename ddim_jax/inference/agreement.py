@@ -12,6 +12,7 @@ from ddim_jax.runtime.atomic import write_json
 from ddim_jax.runtime.environment import warn_if_changed
 from ddim_jax.runtime.errors import InputError
 from ddim_jax.runtime.json_text import parse_json
+from ddim_jax.sampling_options import SamplingOptions
 
 SETTINGS = "settings.json"
 PROCESSES = ".processes.json"
@@ -52,6 +53,7 @@ def agree_on_settings(path: Path, settings: Mapping[str, Any], records: Sequence
         raise InputError(f"{path} cannot be read ({error}); use an empty output folder") from error
     if not isinstance(there, dict):
         raise InputError(f"{path} holds no settings; use an empty output folder")
+    there, settings = map(SamplingOptions.with_added, (there, settings))
     differing = [
         name
         for name in sorted(there.keys() | settings.keys())

@@ -33,7 +33,7 @@ def differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     if there.get("weights") != now.get("weights"):
         return [f"it was made with other weights (step {there.get('step')})"]
     options = there.get("options")
-    options = options if isinstance(options, dict) else {}
+    options = SamplingOptions.with_added(options) if isinstance(options, dict) else {}
     pairs = [("image_size", there.get("image_size"), now["image_size"])]
     pairs += [(name, options.get(name), now["options"].get(name)) for name in sorted(options | now["options"])]
     return [

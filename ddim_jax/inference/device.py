@@ -18,7 +18,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from ddim_jax.imageio.images import is_constant
+from ddim_jax.imageio.constant import is_constant
 from ddim_jax.inference.batches import LARGEST, activation_bytes, choose_batch_size, in_batches, in_parts
 from ddim_jax.inference.export_cache import TracedPrograms
 from ddim_jax.inference.segmentation import sample_images

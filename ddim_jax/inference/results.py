@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ddim_jax.imageio.images import Picture
+from ddim_jax.imageio.images import Picture, guarded_reader
 from ddim_jax.imageio.writers import Outputs, need_hypotheses, writing
 from ddim_jax.inference.file_state import FileState
 from ddim_jax.inference.index import Index, with_segments
@@ -67,7 +67,8 @@ class Results:
             kinds, _ = self._fitting(loaded.job, source.count)
             result = self._result(samples, image, kinds)
             try:
-                area = source.stack.pixel_area(loaded.slice)
+                with guarded_reader(loaded.job.source):
+                    area = source.stack.pixel_area(loaded.slice)
                 facts = record_fields(image, result, self._work.context.labels, area)
                 facts["seconds"] = loaded.seconds + device_seconds
                 if source.count == 1:

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ddim_jax.imageio.images import Picture, ReadOptions, note_parts, notes_if_constant
-from ddim_jax.imageio.stacks import MAX_VOXELS, Stack, open_stack
+from ddim_jax.imageio.constant import notes_if_constant
+from ddim_jax.imageio.images import Picture, ReadOptions, note_parts
+from ddim_jax.imageio.stacks import MAX_VOXELS, Stack, open_stack, read_checked
 from ddim_jax.imageio.writers import Outputs, blaming, writing
 from ddim_jax.inference.jobs import Job, slice_name
 from ddim_jax.inference.segmentation import Segmentation
@@ -68,9 +69,9 @@ class SlicedImage:
         """
         if self.reason is not None:
             raise DataError(self.reason)
-        pixels = self.stack.read(index)
-        constant = notes_if_constant(pixels, self._options.window, lambda: self._without_window.read(index))
-        notes = (*constant, *self.stack.notes(index))
+        pixels, found = read_checked(self.stack, index)
+        constant = notes_if_constant(pixels, self._options.window, lambda: read_checked(self._without_window, index)[0])
+        notes = (*constant, *found)
         with self._lock:
             self._notes |= {index: notes} if notes else {}
         return Picture(255 - pixels if self._options.invert else pixels)

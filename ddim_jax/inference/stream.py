@@ -24,7 +24,7 @@ that reading and writing stay below 2 GiB."""
 
 @dataclasses.dataclass
 class _Batch:
-    """Images that were started on the device together; `seconds` is the share of each, once the first is there."""
+    """Images that were started on the device together; `seconds` is the share of each, once one is there."""
 
     started: float
     pictures: int
@@ -155,10 +155,12 @@ class Stream:
         return [(pixels, loaded, loaded.prepared and next(rows, None), batch) for pixels, loaded in gathered]
 
     def _start_writing(self, pool: ThreadPoolExecutor, loaded: Loaded, device: Any, batch: "_Batch") -> Future:
-        samples = None if device is None else self._on_device(self._segmenter.fetch, device)
+        if device is None:  # nothing of it was on the device, which may be at work on the others
+            return pool.submit(self._results.finish, loaded, None, 0.0)
+        samples = self._on_device(self._segmenter.fetch, device)
         if batch.seconds is None:
             now = time.monotonic()
-            batch.seconds = (now - max(batch.started, self._device_free)) / max(1, batch.pictures)
+            batch.seconds = (now - max(batch.started, self._device_free)) / batch.pictures
             self._device_free = now
         return pool.submit(self._results.finish, loaded, samples, batch.seconds)
 

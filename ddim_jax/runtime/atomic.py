@@ -1,6 +1,7 @@
 """Files that are either whole or not there."""
 
 import contextlib
+import errno
 import json
 import os
 import uuid
@@ -9,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ddim_jax.runtime.errors import InputError
+
+_NO_FLUSHING = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}
+"""The errors of file systems on which a folder cannot be flushed, some networks' among them."""
 
 
 @contextlib.contextmanager
@@ -55,11 +59,20 @@ def flush_file(path: str | os.PathLike) -> None:
 
 
 def flush_folder(folder: str | os.PathLike) -> None:
-    """Flushes the names in a folder to the disk, where the file system knows how to."""
-    opened = os.open(folder, os.O_RDONLY)
-    with contextlib.suppress(OSError):
-        os.fsync(opened)
-    os.close(opened)
+    """Flushes the names in a folder to the disk, where the file system knows how to.
+
+    Raises:
+      OSError: the disk fails, or the folder cannot be opened; `folder` is its file name.
+    """
+    with errors_naming(folder):
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        except OSError as error:
+            if error.errno not in _NO_FLUSHING:
+                raise
+        finally:
+            os.close(opened)
 
 
 def make_folder(folder: str | os.PathLike) -> None:

@@ -2,13 +2,14 @@
 
 Everything that is wrong with what the user gave (a file, a folder, a config field, a checkpoint) is an `InputError`
 whose message names the thing, says what was found, what was expected and what to do. Anything else is a bug in this
-package and keeps its traceback.
+package and keeps its traceback; what may be of a plug-in is named with the place.
 """
 
 import contextlib
 import errno
 import sys
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 
 from ddim_jax.runtime.printable import printable
 
@@ -68,6 +69,26 @@ gone, too many open files: the user's to mend, whatever was being read or writte
 def is_out_of_memory(error: Exception) -> bool:
     """True for a MemoryError, of NumPy or Pillow, and for the RuntimeError of JAX: its text begins with the status."""
     return isinstance(error, MemoryError) or str(error).startswith("RESOURCE_EXHAUSTED")
+
+
+@contextlib.contextmanager
+def failures_of(what: Callable[[], str]) -> Iterator[None]:
+    """A block in which code that may be a plug-in's reads a file or a pair; `what` gives the names of both.
+
+    An `InputError`, and what is of the disk or the memory pass.
+
+    Raises:
+      DataError: it fails in another way, which is the cause; the place is named. The message of the cause is left out:
+        it may hold what is in the file.
+    """
+    try:
+        yield
+    except Exception as error:
+        of_disk = isinstance(error, OSError) and error.errno is not None  # Pillow's own errors are without a number
+        if isinstance(error, InputError) or of_disk or is_out_of_memory(error):
+            raise
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        raise DataError(f"{what()} failed at {last.filename}, line {last.lineno}: {type(error).__name__}") from error
 
 
 @contextlib.contextmanager

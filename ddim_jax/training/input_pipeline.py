@@ -26,7 +26,7 @@ from ddim_jax.data import (
 )
 from ddim_jax.data.crops import training_crops, validation_crops
 from ddim_jax.data.facts import PairFacts
-from ddim_jax.data.pipeline import training_annotators
+from ddim_jax.data.pipeline import UNLABELLED, training_annotators
 from ddim_jax.data.pixels import digest_of
 from ddim_jax.data.sources import SPLITS, EmptySplit
 from ddim_jax.imageio.images import ReadOptions
@@ -34,6 +34,7 @@ from ddim_jax.labels import Labels
 from ddim_jax.runtime.errors import DataError
 from ddim_jax.runtime.processes import allgather_int
 from ddim_jax.runtime.remote import local_path
+from ddim_jax.runtime.values import quantity
 from ddim_jax.training.sharding import global_batch, place
 from ddim_jax.training.step import Batch
 
@@ -46,6 +47,20 @@ def check_split(source: Source) -> None:
     """
     if (division := getattr(source, "division", None)) is not None:
         division.check_drawn()
+
+
+def check_ids(train: Source, validation: Source) -> None:
+    """Refuses splits that share an id: the digest of a pair's pixels, by which a change is seen, is kept by its id.
+
+    Raises:
+      DataError: one names a pair of both.
+    """
+    if shared := sorted(set(train.ids).intersection(validation.ids)):
+        raise DataError(
+            f"the data set {train.name}: {shared[0]!r} names a pair of train and one of val "
+            f"({quantity(len(shared), 'such id')}); expected ids that are unique in all splits. Put the split into "
+            f"them, as in 'val_{shared[0]}'."
+        )
 
 
 def keep_split(source: Source) -> None:
@@ -215,6 +230,6 @@ def with_unlabelled(
       mesh: the devices.
       order: where in the streams of both, the share of this process.
     """
-    rows = training_indices(len(unlabelled), order)
+    rows = training_indices(len(unlabelled), order, UNLABELLED)
     for batch, own in zip(labelled_batches, rows, strict=True):
         yield {**batch, "unlabelled": unlabelled, **global_batch(mesh, {"unlabelled_row": own})}

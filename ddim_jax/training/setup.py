@@ -21,7 +21,7 @@ from ddim_jax.models.levels import check_memory
 from ddim_jax.runtime.atomic import check_place
 from ddim_jax.runtime.errors import DataError
 from ddim_jax.runtime.processes import allgather_int, run_first_then_others
-from ddim_jax.training.input_pipeline import RunImages, check_split, read_pictures, read_unlabelled
+from ddim_jax.training.input_pipeline import RunImages, check_ids, check_split, read_pictures, read_unlabelled
 from ddim_jax.training.mean_teacher import MeanTeacher
 from ddim_jax.training.one_training import OneTraining, check_files
 from ddim_jax.training.optimiser import Optimiser, configured_optimiser
@@ -120,6 +120,7 @@ def _open_data(config: Mapping[str, Any]) -> tuple[RunData, int, Optimiser]:
     train, validation = run_first_then_others(
         lambda: [load_dataset(split=split, **configured(data)) for split in ("train", "val")]
     )
+    check_ids(train, validation)
     steps = total_steps(fields["steps"], fields["epochs"], fields["batch_size"], len(train))
     optimiser = configured_optimiser(fields, steps)
     unlabelled = read_unlabelled(data, {"train": train, "val": validation}) if data["unlabelled"] else None

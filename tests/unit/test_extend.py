@@ -141,6 +141,30 @@ def test_its_config_trains_the_network_as_folder_trains_its_own(my_module):
     assert found["diffusion"]["prediction"] == "x0"
 
 
+def test_files_that_its_reader_fails_at_are_told_and_the_others_segmented(my_module, tmp_path):
+    from segmenters import SIZE, red_segmenter
+
+    from ddim_jax.inference import segment_files
+
+    registry.import_plugins((my_module,))
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    red = np.zeros((SIZE, SIZE, 3), np.uint8)
+    red[:, 4:, 0] = 255
+    np.save(folder / "good.npy", red)
+    content = (folder / "good.npy").read_bytes()
+    broken = {"cut": content[:-9], "empty": b"", "header": b"\x93NUMPY\x01\x00\x05\x00{'a'}", "none": b"no array"}
+    for name, part in broken.items():
+        (folder / f"{name}.npy").write_bytes(part)
+    done = segment_files(red_segmenter(), folder, out)
+    assert (done.done, len(done.failed)) == (1, len(broken))
+    assert np.asarray(Image.open(out / "good_mask.png")).astype(bool).sum() == SIZE * (SIZE - 4)
+    records = {one["name"]: one for one in map(json.loads, (out / "index.jsonl").read_text().splitlines())}
+    for name in broken:
+        told = rf"^{folder}/{name}\.npy: the reader 'numpy' failed at .*, line \d+: (ValueError|EOFError)$"
+        assert records[name]["status"] == "failed" and re.match(told, records[name]["reason"])
+
+
 def test_a_run_uses_all_that_it_registers(my_module, tmp_path):
     from configs import base
     from ddim_jax.cli import sample

@@ -6,6 +6,7 @@ from picture_files import chunk, grey_tags, png, tiff
 from PIL import Image
 
 from ddim_jax.imageio import images
+from ddim_jax.imageio.constant import constant_note
 from ddim_jax.imageio.depth import find_depth
 from ddim_jax.runtime.errors import DataError
 
@@ -154,4 +155,4 @@ def test_8_bits_have_no_window_and_say_so(tmp_path):
     found = images.read_picture(tmp_path / "a.png", options)
     assert found.pixels[..., 0].tolist() == [[0, 90, 255]] and found.notes == (note,)
     assert images.read_picture(tmp_path / "a.png").notes == ()
-    assert images.read_picture(tmp_path / "b.png", options).notes == (images.constant_note(None), note)
+    assert images.read_picture(tmp_path / "b.png", options).notes == (constant_note(None), note)

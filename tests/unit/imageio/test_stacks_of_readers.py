@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ddim_jax.imageio import stacks
+from ddim_jax.registry import READERS
 from ddim_jax.runtime.errors import ConfigError
 
 VALUES = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
@@ -27,7 +28,7 @@ class Reader:
 
 @pytest.fixture
 def path(tmp_path, monkeypatch):
-    monkeypatch.setattr(stacks, "reader_of", lambda path: Reader)
+    monkeypatch.setitem(READERS._entries, "slices", Reader)
     (tmp_path / "a.slices").touch()
     return tmp_path / "a.slices"
 

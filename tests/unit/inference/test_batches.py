@@ -12,7 +12,7 @@ from segmenters import SIZE, MixesNoise, config, picture, red_segmenter, tiny_pa
 
 from ddim_jax.cli.sample import parse_arguments
 from ddim_jax.diffusion import DiffusionProcess
-from ddim_jax.inference import Segmenter, segment_files
+from ddim_jax.inference import Segmenter, segment_files, stream
 from ddim_jax.inference.batches import activation_bytes, choose_batch_size, in_batches
 from ddim_jax.inference.segmentation import sample_image, sample_images
 from ddim_jax.models import Network
@@ -95,6 +95,34 @@ def test_neighbours_of_one_shape_go_together_and_two_batches_wait():
     next(given_up)
     given_up.close()
     assert cancelled == [1, 2, 3]
+
+
+def test_the_seconds_of_a_batch_are_those_of_the_device_whichever_image_is_first(monkeypatch):
+    """Two images take 6 seconds of the device, the two of the next batch 4, and what cannot be read none."""
+    clock, took, said = [100.0], {"a": 6.0, "c": 4.0}, []
+    monkeypatch.setattr(stream, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+
+    class Segmenter:
+        def start_batch(self, pictures, options, size):
+            return list(pictures)
+
+        def fetch(self, device):
+            clock[0] += took.get(device, 0.0)
+            return device
+
+    options = SimpleNamespace(size="model", window=None, invert=False)
+    work = SimpleNamespace(context=SimpleNamespace(options=options))
+    results = SimpleNamespace(finish=lambda loaded, samples, seconds: said.append((samples, seconds)))
+    pool = SimpleNamespace(submit=lambda call, *arguments: call(*arguments))
+    one = stream.Stream(Segmenter(), work, [], results)
+    running = []
+    for names in ((None, "a", "b"), (None, "c", None, "d"), (None, None)):
+        running += one._start_device([(1, SimpleNamespace(prepared=name)) for name in names], 4)
+    clock[0] += 1.0  # the device is at work, and an image of another batch is being written
+    for _, loaded, device, batch in running:
+        one._start_writing(pool, loaded, device, batch)
+    assert [pair for pair in said if pair[0]] == [("a", 3.5), ("b", 3.5), ("c", 2.0), ("d", 2.0)]
+    assert [samples for samples, _ in said].count(None) == 5
 
 
 @pytest.mark.parametrize(

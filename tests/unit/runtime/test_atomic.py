@@ -1,12 +1,13 @@
 """The check that results can be written, before there are any, and files that are whole or not there."""
 
+import errno
 import os
 import re
 from pathlib import Path
 
 import pytest
 
-from ddim_jax.runtime.atomic import atomic_path, check_place, write_text
+from ddim_jax.runtime.atomic import atomic_path, check_place, flush_folder, write_text
 from ddim_jax.runtime.errors import InputError
 
 
@@ -46,6 +47,29 @@ def test_errors_name_the_file_and_not_the_temporary_one(tmp_path, monkeypatch):
             write_text(tmp_path / "a.md", "text")
     assert refused.value.filename == str(tmp_path / "a.md")
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EACCES])
+def test_a_disk_that_fails_on_flushing_a_folder_is_told_by_its_path(tmp_path, monkeypatch, number):
+    closed, close = [], os.close
+    monkeypatch.setattr(os, "fsync", failing_with(number))
+    monkeypatch.setattr(os, "close", lambda descriptor: closed.append(descriptor) or close(descriptor))
+    with pytest.raises(OSError, match=re.escape(os.strerror(number))) as failed:
+        flush_folder(tmp_path)
+    assert failed.value.filename == str(tmp_path) and len(closed) == 1
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.EBADF])
+def test_a_file_system_that_flushes_no_folders_does_without(tmp_path, monkeypatch, number):
+    monkeypatch.setattr(os, "fsync", failing_with(number))
+    flush_folder(tmp_path)
+
+
+def failing_with(number):
+    def fsync(descriptor):
+        raise OSError(number, os.strerror(number))
+
+    return fsync
 
 
 def test_the_temporary_file_keeps_the_suffix_and_is_hidden(tmp_path):

@@ -212,7 +212,7 @@ def test_another_configuration_is_refused(plain):
 def test_other_training_images_are_refused(plain, monkeypatch):
     def renamed(*arguments, **options):
         source = load_dataset(*arguments, **options)
-        source.ids = ("somebody else", *source.ids[1:])
+        source.ids = (f"another {source.ids[0]}", *source.ids[1:])
         return source
 
     monkeypatch.setattr(setup, "load_dataset", renamed)

@@ -9,7 +9,7 @@ import pytest
 from revealed import pictures
 from test_step import ONE
 
-from ddim_jax.data import Augmentation, Order
+from ddim_jax.data import Augmentation, Order, training_indices
 from ddim_jax.diffusion import DirectProcess
 from ddim_jax.labels import Labels
 from ddim_jax.sampling_options import SamplingOptions
@@ -136,3 +136,16 @@ def test_unlabelled_rows_depend_on_the_step_alone_and_visit_every_picture():
     whole = rows(0, 6)
     np.testing.assert_array_equal(rows(2, 4), whole[8:])
     assert all(sorted(part) == list(range(6)) for part in whole.reshape(4, 6))
+
+
+def test_as_many_unlabelled_images_as_labelled_ones_are_not_always_beside_the_same():
+    """Rows of both in one order would pair image k with image k in every pass."""
+    count, order = 60, Order(4, seed=7)
+    labelled = ({"row": rows} for rows in training_indices(count, order))
+    both = with_unlabelled(labelled, np.zeros((count, 2, 2, 3), np.uint8), data_mesh(4, ONE), order)
+    pairs = [np.stack([batch["row"], batch["unlabelled_row"]]) for _, batch in zip(range(45), both, strict=False)]
+    rows, beside = np.concatenate(pairs, axis=1).reshape(2, 3, count)  # three passes
+    assert all(sorted(one) == list(range(count)) for one in (*rows, *beside))
+    assert (rows == beside).mean() < 0.1
+    partners = [dict(zip(*one, strict=True)) for one in zip(rows, beside, strict=True)]
+    assert sum(partners[0][row] == partners[1][row] for row in range(count)) < 6

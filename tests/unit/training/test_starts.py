@@ -247,6 +247,24 @@ def test_a_data_set_whose_splits_share_pictures_is_told_one(tmp_path, monkeypatc
     assert told in said and "label more\n" in said  # and no folds, which are of folders
 
 
+def test_a_data_set_whose_splits_share_ids_is_refused_before_anything_is_read(tmp_path, monkeypatch):
+    """The digest of the training pair of that id would not be kept, and a change of it not seen."""
+
+    class Numbered:
+        name, __len__ = "numbered", lambda self: len(self.ids)
+
+        def __init__(self, split):
+            self.ids = ("0001", "0002", "0003") if split == "train" else ("0003", "0002")
+
+    monkeypatch.setitem(DATASETS._entries, "numbered", lambda split, options: Numbered(split))
+    config = unet_config()
+    config["data"]["name"] = "numbered"
+    message = r"the data set numbered: '0002' names a pair of train and one of val \(2 such ids\).*as in 'val_0002'"
+    with pytest.raises(DataError, match=message):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 @on_cpu
 @pytest.mark.parametrize("kind", ["crops", "attacked"])
 def test_a_run_on_crops_or_under_attack_goes_on_to_the_bit(kind, tmp_path, capsys):
