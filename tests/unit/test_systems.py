@@ -7,7 +7,7 @@ import pytest
 from tiny_runs import changed, tiny_config, unet_config
 
 from ddim_jax.config import check_config, resolve_config
-from ddim_jax.registry import MODELS
+from ddim_jax.registry import LOSSES, MODELS
 from ddim_jax.runtime.errors import ConfigError
 
 
@@ -70,5 +70,5 @@ def test_without_diffusion_there_is_one_pass_and_no_sampler():
         with pytest.raises(ConfigError, match=f"{field} is '{value}'; expected none, since unet works in one pass"):
             check_config(changed(field, value, config))
     check_config(changed("diffusion.loss", "bce_dice", config))
-    with pytest.raises(ConfigError, match=r"diffusion\.loss is 'mse'; expected one of bce_dice"):
+    with pytest.raises(ConfigError, match=f"diffusion.loss is 'mse'; expected one of {', '.join(LOSSES)}"):
         check_config(changed("diffusion.loss", "mse", config))

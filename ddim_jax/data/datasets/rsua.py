@@ -35,8 +35,8 @@ def find_rsua(root: Path) -> Found:
         group = _plain(folder.name)
         classes.append(group)
         found, unmatched = match_pairs(
-            ((f"{group}/{_key(file)}", file) for file in all_images(images)),
-            ((f"{group}/{_key(file)}", file) for file in all_images(masks)),
+            ((f"{group}/{_key(file)}", file) for file in _pictures(images)),
+            ((f"{group}/{_key(file)}", file) for file in _pictures(masks)),
             group,
         )
         pairs += found
@@ -53,6 +53,11 @@ def find_rsua(root: Path) -> Found:
             f"in each; found {entries(root)}."
         )
     return Found(split_by_stratum(pairs))
+
+
+def _pictures(folder: Path) -> list[Path]:
+    """Its images without the copies, which a reader from elsewhere may be for."""
+    return [file for file in all_images(folder) if file.suffix.lower() != ".npy"]
 
 
 def _key(file: Path) -> str:

@@ -80,7 +80,7 @@ def test_what_cannot_be_fused_is_refused():
             ensemble_probability(broken, MEAN, ensemble)
         with pytest.raises(ValueError, match="at least one sample"):
             ensemble_probability(samples()[:0], MEAN, ensemble)
-    with pytest.raises(ConfigError, match="ensemble is 'median'; expected one of majority, mean, mean_of_each, staple"):
+    with pytest.raises(ConfigError, match=f"ensemble is 'median'; expected one of {', '.join(ENSEMBLES)}$"):
         ensemble_probability(samples(), MEAN, "median")
 
 

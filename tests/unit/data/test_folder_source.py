@@ -136,9 +136,9 @@ def test_a_data_set_and_a_reader_of_another_package_are_found_by_name(tmp_path, 
     def load_stripes(split, options):
         return Stripes(split, options.seed)
 
-    @register.reader("npy")
-    class NpyReader:
-        suffixes = (".npy",)
+    @register.reader("own")
+    class OwnReader:
+        suffixes = (".own",)
 
         @staticmethod
         def read_image(path, options):
@@ -160,11 +160,12 @@ def test_a_data_set_and_a_reader_of_another_package_are_found_by_name(tmp_path, 
     for number in range(3):
         for kind, values in (("images", picture(number)[..., 0]), ("masks", mask(number))):
             (tmp_path / kind).mkdir(exist_ok=True)
-            np.save(tmp_path / kind / f"{number}.npy", values)
+            with open(tmp_path / kind / f"{number}.own", "wb") as file:
+                np.save(file, values)
     save_pair(tmp_path / "images/3.png", tmp_path / "masks/3.png", 3)
     write_splits(tmp_path, train=range(4))
-    assert [path.name for path in list_images(tmp_path / "images")] == ["0.npy", "1.npy", "2.npy", "3.png"]
-    assert count_pixels(tmp_path / "images/0.npy") == 120
+    assert [path.name for path in list_images(tmp_path / "images")] == ["0.own", "1.own", "2.own", "3.png"]
+    assert count_pixels(tmp_path / "images/0.own") == 120
     arrays = load_arrays(load_dataset("folder", "train", root=tmp_path), 12)
     grey = [picture(number)[..., 0] for number in range(3)]
     for number in range(3):
@@ -173,12 +174,12 @@ def test_a_data_set_and_a_reader_of_another_package_are_found_by_name(tmp_path, 
         np.testing.assert_array_equal(arrays.masks[number], resize_mask(mask(number) // 255, (12, 12)))
     np.testing.assert_array_equal(arrays.images[3], resize_image(picture(3), (12, 12)))
 
-    @register.reader("numpy")
-    class Another(NpyReader):
+    @register.reader("own_too")
+    class Another(OwnReader):
         pass
 
-    with pytest.raises(ConfigError, match=r"the readers npy and numpy are both for files ending in \.npy"):
-        read_image(tmp_path / "images/0.npy")
+    with pytest.raises(ConfigError, match=r"the readers own and own_too are both for files ending in \.own"):
+        read_image(tmp_path / "images/0.own")
 
 
 def test_slices_of_a_patient_are_in_one_split(tmp_path):

@@ -39,7 +39,7 @@ def test_a_registered_loss_is_that_of_networks_that_give_the_mask(monkeypatch):
     # Sampled in one step, the answer is read as logits.
     sample = process.sample(lambda _, noisy, x, t: x[..., :1], None, image, noise, SamplingOptions(steps=1))
     np.testing.assert_allclose(sample, np.tanh(np.asarray(image[..., :1]) / 2), atol=1e-5)
-    with pytest.raises(ConfigError, match=r"diffusion\.loss is 'mse'; expected one of bce_dice"):
+    with pytest.raises(ConfigError, match=f"diffusion.loss is 'mse'; expected one of {', '.join(LOSSES)}"):
         DirectProcess.create(loss="mse")
     with pytest.raises(ConfigError, match=r"diffusion\.loss is 'bce_dice'; expected none: this network has"):
         StochasticProcess.create(loss="bce_dice")

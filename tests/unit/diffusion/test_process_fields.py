@@ -8,6 +8,7 @@ from numpy_schedules import cosine_alpha_bars, zero_terminal
 from scipy import stats
 
 from ddim_jax.diffusion import DiffusionProcess
+from ddim_jax.registry import LOSSES
 from ddim_jax.runtime.errors import ConfigError
 
 
@@ -56,7 +57,7 @@ def test_create_takes_the_fields_of_the_config():
         ({"loss_weight": "p2"}, "diffusion.loss_weight is 'p2'; expected one of plain, min_snr"),
         ({"noise_schedule": "sigmoid"}, "diffusion.noise_schedule is 'sigmoid'; expected one of linear, cosine"),
         ({"loss": "bce_dice", "prediction": "v"}, "diffusion.loss 'bce_dice' .* needs prediction 'x0', not 'v'"),
-        ({"loss": "mae"}, "diffusion.loss is 'mae'; expected one of mse, bce_dice"),
+        ({"loss": "mae"}, f"diffusion.loss is 'mae'; expected one of {', '.join(('mse', *LOSSES))}"),
         ({"loss": "bce_dice"}, "diffusion.loss 'bce_dice' .* needs prediction 'x0', not 'noise'"),
         ({"mask_scale": 0.0}, "diffusion.mask_scale is 0.0"),
         ({"mask_scale": 1.5}, "diffusion.mask_scale is 1.5"),

@@ -92,7 +92,7 @@ def test_a_module_that_brings_what_an_evaluation_names(loaded, monkeypatch, tmp_
     arguments = ("--ckpt", f"{tmp_path}/RUN", "--ensemble", "largest", "--no-figures")
     with pytest.raises(SystemExit):
         run(monkeypatch, *arguments)
-    assert "ensemble is 'largest'; expected one of majority, mean, mean_of_each, staple" in capsys.readouterr().err
+    assert f"ensemble is 'largest'; expected one of {', '.join(ENSEMBLES)}" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         run(monkeypatch, *arguments, "--plugins", "own_ensemble,no_such_module")
     assert "--plugins: plugins names 'no_such_module', which cannot be imported" in capsys.readouterr().err

@@ -23,7 +23,7 @@ def saved(path):
 
 
 def test_list_images(tmp_path):
-    for name in ["b.PNG", "a.jpg", "sub/c.tif", "sub/deep/d.bmp", "notes.txt", ".hidden.png", ".cache/e.png", "x.npy"]:
+    for name in ["b.PNG", "a.jpg", "sub/c.tif", "sub/deep/d.bmp", "notes.txt", ".hidden.png", ".cache/e.png", "x.dat"]:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x")

@@ -10,6 +10,7 @@ from segmenters import picture, red_segmenter
 
 from ddim_jax.imageio.clinic import library
 from ddim_jax.inference import FileOptions, segment_files
+from ddim_jax.registry import WRITERS
 from ddim_jax.runtime.errors import CheckpointError, InputError
 
 
@@ -70,10 +71,7 @@ def test_values_that_are_not_finite_are_not_written(folder, out):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (
-            {"save": ("mask", "masks")},
-            "save is 'masks'; expected some of dicom-overlay, dicom-probability, dicom-seg, hypotheses, mask, nifti",
-        ),
+        ({"save": ("mask", "masks")}, f"save is 'masks'; expected some of {', '.join(WRITERS)}"),
         ({"save": "mask"}, r"save is 'mask'; expected a sequence of names, such as \('mask',\)"),
         ({"save": ()}, "save is empty"),
         ({"prefetch": 0}, "prefetch is 0"),

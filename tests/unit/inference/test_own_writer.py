@@ -87,10 +87,7 @@ def test_the_command_finds_it_in_a_module(named_by, module, folder, out, tmp_pat
     if named_by == "command":
         with pytest.raises(SystemExit):
             sample.run(sample.parse_arguments(None, arguments))
-        assert (
-            "save is 'area'; expected some of dicom-overlay, dicom-probability, dicom-seg, hypotheses, mask, nifti"
-            in capsys.readouterr().err
-        )
+        assert f"save is 'area'; expected some of {', '.join(WRITERS)}" in capsys.readouterr().err
         arguments += ["--plugins", module]
     assert sample.run(sample.parse_arguments(None, arguments)) == 0
     assert sorted(os.listdir(out)) == [".index.lock", "a_area.area.txt", "a_mask.png", "index.jsonl", "settings.json"]

@@ -1,10 +1,12 @@
 import dataclasses
+import re
 
 import numpy as np
 import pytest
 from segmenters import SIZE, ReadsRed, config, red_segmenter
 
 from ddim_jax.inference import Segmenter
+from ddim_jax.registry import ENSEMBLES, SAMPLERS
 from ddim_jax.runtime.errors import InputError
 from ddim_jax.sampling_options import SamplingOptions
 
@@ -30,8 +32,8 @@ def test_defaults_come_from_the_config_and_the_protocol():
         ({"seed": -1}, "seed is -1; expected a whole number from 0 to 4294967295"),
         ({"threshold": 1.5}, "threshold is 1.5; expected a number from 0 to 1"),
         ({"protocol": "papers"}, "protocol is 'papers'; expected one of paper, mean"),
-        ({"sampler": "dpm"}, "sampler is 'dpm'; expected one of ddim, ddpm, dpm"),
-        ({"ensemble": "median"}, "ensemble is 'median'; expected one of majority, mean, mean_of_each, staple"),
+        ({"sampler": "dpm"}, re.escape(f"sampler is 'dpm'; expected one of {', '.join(SAMPLERS)}")),
+        ({"ensemble": "median"}, f"ensemble is 'median'; expected one of {', '.join(ENSEMBLES)}"),
         ({"flips": "no"}, "flips is 'no'; expected True or False"),
         ({"ensemble": ["mean"]}, r"ensemble is \['mean'\]"),
         ({"eta": 2}, "eta is 2; expected a number from 0"),
@@ -135,7 +137,7 @@ def test_each_method_refuses_what_it_does_not_know(method):
     [
         ({"protocol": "foo"}, "protocol is 'foo'; expected one of paper, mean"),
         ({"protocol": ["mean"]}, r"protocol is \['mean'\]"),
-        ({"ensemble": "foo"}, "ensemble is 'foo'; expected one of majority"),
+        ({"ensemble": "foo"}, f"ensemble is 'foo'; expected one of {', '.join(ENSEMBLES)}"),
         ({"ensemble": {}}, "ensemble is {}"),
         ({"threshold": np.ones(2)}, "threshold is array"),
         ({"window": 40}, "window is 40; expected a centre and a width"),

@@ -14,6 +14,14 @@ from ddim_jax.registry import MODELS
 from ddim_jax.runtime.errors import ConfigError
 
 ONE_PASS = {"unet": DirectProcess, "stochastic_unet": StochasticProcess}
+COUNTS = {
+    "lightweight_ddim": 22_882_945,
+    "ddim": 113_672_065,
+    "unet": 23_772_449,
+    "medsegdiff": 143_405_825,
+    "trunk_ddim": 23_878_683,
+    "stochastic_unet": 23_773_076,
+}
 
 
 @functools.cache  # tracing a network of the paper's size takes a second or two
@@ -36,17 +44,7 @@ def by_name(tree):
     return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
-@pytest.mark.parametrize(
-    ("name", "count"),
-    [
-        ("lightweight_ddim", 22_882_945),
-        ("ddim", 113_672_065),
-        ("unet", 23_772_449),
-        ("medsegdiff", 143_405_825),
-        ("trunk_ddim", 23_878_683),
-        ("stochastic_unet", 23_773_076),
-    ],
-)
+@pytest.mark.parametrize(("name", "count"), COUNTS.items())
 def test_parameter_counts_at_full_size(name, count):
     assert parameters(shapes(name)) == count
     assert {leaf.dtype for leaf in jax.tree.leaves(shapes(name))} == {jnp.dtype("float32")}
@@ -65,7 +63,7 @@ def test_dual_attention_is_counted_by_hand():
     assert parameters(param_shapes(small, 64)) == parameters(shapes("lightweight_ddim", "small", 64, 64)) + one
 
 
-@pytest.mark.parametrize("name", list(MODELS))
+@pytest.mark.parametrize("name", COUNTS)
 def test_the_parameters_do_not_depend_on_the_image_size(name):
     assert by_name(shapes(name, "small", 64, 64)) == by_name(shapes(name, "small", 64, 96))
 
@@ -95,7 +93,7 @@ def test_the_small_presets_of_the_baselines(name, low, high, multiple):
     assert (model.stem_stride, model.size_multiple) == (2, multiple)
 
 
-@pytest.mark.parametrize("name", list(MODELS))
+@pytest.mark.parametrize("name", COUNTS)
 def test_each_model_has_its_inputs_and_its_process(name):
     model = create_model(name, preset="small")
     inputs = example_inputs(model, 32)
