@@ -51,7 +51,7 @@ RULES = {
     "area_coverage_ci is its 95% binomial interval",
     "area_width_share": "mean width of that interval, as a share of the image's pixels",
 }
-PAIRED_IDENTITY = ("dataset", "source", "systems", "augmentation", "size", "stem", "seeds")
+PAIRED_IDENTITY = ("dataset", "source", "systems", "augmentation", "size", "stem", "train_steps")
 PAIRED_RULES = {
     "dice": "the mean over images and seeds, at each image's own size, protocol mean: of both systems; "
     "dice_of_seeds: of each seed",

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.quality import transfer
 from benchmarks.render import rendered
-from benchmarks.result_file import read_rows, write_rows
+from benchmarks.result_file import merged, read_rows, write_rows
 
 FIELDS = ("id", "dice", "area", "true_area")
 # A good mask, a false alarm, an empty image seen as empty, a missed structure.
@@ -111,6 +111,9 @@ def test_gain_of_runs_over_others_is_of_the_same_pictures_and_seeds(tmp_path, mo
     assert test["gain"] == pytest.approx(0.15)
     # Of the pairs of seeds and of images that can be drawn, the extreme means are -.1 and .4.
     assert test["gain_ci"] == pytest.approx([-0.1, 0.4])
+    # Trainings of another length have a row of their own; more seeds of these take the place of it.
+    for change, rows in (({"train_steps": [60, 60]}, 2), ({"seeds": [0, 1, 2]}, 1)):
+        assert len(merged([test], [test | change], transfer.PAIRED_IDENTITY)) == rows
     page = rendered("<!-- table: paired -->\n<!-- end -->\n", tmp_path)
     assert "| polyp, test | 4 | 64 / 1 | 0, 1 | `unet` - `unet` | 30 and 30 | 0.7000 | 0.5500 | +0.1500 [" in page
 
