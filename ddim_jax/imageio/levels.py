@@ -10,6 +10,8 @@ LARGEST_LABEL = 15
 """Label maps count 0, 1, 2, ...; images use their full range. Up to here each value is a label of its own."""
 JPEG_NOISE = 32
 """The largest value in a JPEG file that can still be compression noise around 0."""
+_MOST_BETWEEN = 0.5
+"""The share of a mask's pixels that may be soft edges; of radiographs and photographs more lie inside of the range."""
 
 
 class SoftRange(NamedTuple):
@@ -37,7 +39,7 @@ def mask_of_levels(values: np.ndarray, *, lossy: bool, name: str, soft: SoftRang
       uint8 [H, W], values {0, 1}.
 
     Raises:
-      DataError: more than two levels.
+      DataError: more than two levels, or none: most pixels lie between the ends, as in a radiograph or a photograph.
     """
     low, high = (float(values.min()), float(values.max())) if soft is None else soft[:2]
     if lossy and high < JPEG_NOISE:
@@ -58,6 +60,14 @@ def mask_of_levels(values: np.ndarray, *, lossy: bool, name: str, soft: SoftRang
             f"{name}: holds {len(levels)} well-separated levels ({found}), expected two (background and foreground). "
             "Decide which of them are foreground and save the mask as 0 and 255, or save exact values without loss "
             "and say in data.labels what they stand for."
+        )
+    margin = 0.1 * (high - low)
+    between = float(np.mean((values > low + margin) & (values < high - margin)))
+    if between > _MOST_BETWEEN and values.min() == low and values.max() == high:  # not a slice with a part of the range
+        raise DataError(
+            f"{name}: {between:.0%} of its pixels lie between its darkest ({low:g}) and its brightest ({high:g}), so "
+            "it looks like an image, not a mask; expected two levels with soft edges at most. Put the mask in its "
+            "place, saved as 0 and 255."
         )
     return (values > (low + high) / 2).astype(np.uint8)
 

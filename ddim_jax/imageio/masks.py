@@ -47,6 +47,7 @@ def mask_of_picture(picture: Image.Image, labels: Labels = Labels(), *, lossy: b
       fractions up to 1 above .5. It is refused where all may be the edge of something brighter
       (`ddim_jax.imageio.soft_masks.soft_range`). Noise around the upper level alone (smallest value above three
       quarters of the largest) is a full mask; in a JPEG, values below 32 alone are an empty one.
+    * An image is an error: more than half of the pixels inside of the range, a tenth of it from either end.
     * A third well-separated level is an error: a flat area, or a tenth of all pixels, at one value inside the range;
       and any third value where all of them are at most 15.
 
@@ -61,8 +62,8 @@ def mask_of_picture(picture: Image.Image, labels: Labels = Labels(), *, lossy: b
 
     Raises:
       LabelMapError: several values, and nothing says what they stand for.
-      DataError: more than two levels, colours that do not say which is the background, NaN, or a value that `labels`
-        does not have.
+      DataError: more than two levels, an image, colours that do not say which is the background, NaN, or a value that
+        `labels` does not have.
     """
     if picture.mode == "P" or (picture.mode == "PA" and labels.by_value):
         return _mask_of_palette(picture, labels, name)

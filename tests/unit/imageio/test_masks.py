@@ -123,6 +123,23 @@ def test_soft_edges_are_cut_at_half_of_the_range():
     np.testing.assert_array_equal(read(dim), np.repeat([[0] * 20 + [1] * 20], 10, axis=0))
 
 
+def test_an_image_in_the_place_of_a_mask_is_refused():
+    """Copied into masks/, radiographs were cut at half of their range."""
+    shade = 127.5 + 127.5 * np.sin(np.indices((60, 80)).sum(axis=0) / 9)  # .59 of a sine lie within a tenth of its ends
+    radiograph = np.uint8(np.round(shade))
+    inside = np.mean((radiograph > 25.5) & (radiograph < 229.5))
+    assert 0.5 < inside < 0.7
+    for values in (radiograph, radiograph.astype(np.uint16) * 257):
+        with pytest.raises(DataError, match=rf"m\.png: {inside:.0%} of its pixels lie between .* looks like an image"):
+            mask_of_numbers(values, name="m.png")
+    for lossy in (False, True):
+        with pytest.raises(DataError, match="looks like an image, not a mask"):
+            read(radiograph, lossy)
+    # Soft edges are no image, be they as wide as the structure: a cone on black.
+    cone = np.uint8(np.clip(255 - 10 * np.hypot(*(np.indices((80, 80)) - 39.5)), 0, 255))
+    assert read(cone).sum() == np.count_nonzero(cone > cone.max() / 2)
+
+
 def test_the_edge_of_something_brighter_is_refused():
     """Half of what is there is not half of the scale that the rest of the structure would show."""
     line = np.zeros((40, 60), np.uint8)
