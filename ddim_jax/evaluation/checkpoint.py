@@ -94,6 +94,10 @@ def evaluate_checkpoint(
     if data_root is None and given.get("calibrate") is not None and (split or "test") == "test":
         raise InputError("calibrate on the split test; expected val: test is left to measure what the bounds hold for")
     source, split = open_split(segmenter, split, data_root, data)
+    if given.get("calibrate") is not None and getattr(source, "has_training_images", False):
+        raise InputError(
+            f"calibrate: {source.note}. Give --split val, or --data-root DIR of images that were not trained on"
+        )
     if output_dir is None:
         output_dir = run_folder(segmenter.checkpoint) / "evaluation"
         output_dir /= split if data_root is None else f"{source.name}_{split}"
@@ -211,9 +215,13 @@ def _elsewhere(segmenter: Segmenter, root: Path, split: str | None, data: Mappin
         about |= {"annotators": ()}
         return load_dataset(split=split or "test", **about), split or "test"
     about |= {"counts": None}
+    told = _same_as_training(segmenter, about) if split != "all" or segmenter.is_packed else ""
     if split == "all":
-        return load_dataset(split="all", **about), "all"
-    told = _same_as_training(segmenter, about)
+        source = load_dataset(split="all", **about)
+        if told:  # a run knows each of its images
+            source.note = f"{told}: the images of its training are among those scored, and the scores are too good"
+            source.has_training_images = True
+        return source, "all"
     about |= {} if told else {"folds": 0}
     if told or has_split(root, about.get("cache_dir")):
         part = split or "test"

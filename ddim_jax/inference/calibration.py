@@ -145,8 +145,9 @@ def packable_calibration(found: Found, dtype: str) -> dict[str, Any] | None:
             logging.warning("%s", why_not)
     if record is not None and dtype != "float32":
         logging.warning(
-            "the calibration of %s is left out: it holds for weights not rounded to %s; calibrate the file: "
-            "ddim-jax evaluate --ckpt FILE --data-root DIR --split all --calibrate --output OUT",
+            "the calibration of %s is left out: it holds for weights not rounded to %s; calibrate the file on "
+            "images that were not trained on: ddim-jax evaluate --ckpt FILE --data-root DIR --split all --calibrate "
+            "--output OUT",
             told,
             dtype,
         )

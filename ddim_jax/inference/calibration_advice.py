@@ -10,7 +10,8 @@ from ddim_jax.sampling_options import SamplingOptions
 
 HOW_TO = (
     "`ddim-jax evaluate --ckpt RUN --split val --calibrate` with the same options makes one (of packed weights `--ckpt "
-    "FILE --data-root DIR --split all --calibrate --output OUT`), for the protocol mean and its own threshold alone"
+    "FILE --data-root DIR --split all --calibrate --output OUT`, with DIR of images that were not trained on), for the "
+    "protocol mean and its own threshold alone"
 )
 """The sentence that says how a calibration is made."""
 

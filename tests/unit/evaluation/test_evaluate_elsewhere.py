@@ -41,7 +41,7 @@ def scored(monkeypatch, tmp_path):
         about["options"] = lambda options, **read: SimpleNamespace(**read)
         loaded = SimpleNamespace(config=config, training_data={"train_ids_sha256": trained_on}, **about)
         monkeypatch.setattr(checkpoint, "load_checkpoints", lambda paths, **_: loaded)
-        monkeypatch.setattr(checkpoint, "evaluate", lambda segmenter, source, *_, split: (source, split))
+        monkeypatch.setattr(checkpoint, "evaluate", lambda segmenter, source, *_, split, **given: (source, split))
         (source, split), output = checkpoint.evaluate_checkpoint("run", **given)
         score.note = getattr(source, "note", "")
         return source.ids, split, output.relative_to(tmp_path).as_posix()
@@ -189,6 +189,18 @@ def test_the_folder_of_the_training_elsewhere_keeps_its_split(scored, tmp_path, 
     )
     assert scored(data, "of other images", data_root=root)[:2] == (ALL, "all")
     assert sorted(os.listdir(root)) == ["images", "masks"]
+
+
+def test_packed_weights_are_not_calibrated_on_the_images_of_their_training(scored, tmp_path):
+    """With `--split all` they were, without a word: the file knows the names of its training alone."""
+    root = make_folder(tmp_path / "moved")
+    train = load_dataset("folder", "train", root=root, read_only=True, cache_dir=tmp_path / "cache")
+    data, packed = {"name": "folder", "root": ""}, {"is_packed": True, "output_dir": tmp_path / "out", "split": "all"}
+    with pytest.raises(InputError, match=r"calibrate: .* trained on by its names alone.* Give --split val, or --data"):
+        scored(data, ids_digest(train), data_root=root, calibrate=0.9, **packed)
+    assert scored(data, ids_digest(train), data_root=root, **packed)[:2] == (ALL, "all")
+    assert scored.note.endswith("the images of its training are among those scored, and the scores are too good")
+    assert scored(data, "of other images", data_root=root, calibrate=0.9, **packed)[1] == "all" and not scored.note
 
 
 def test_a_folder_with_the_names_of_the_training_is_another_by_its_pixels(scored, tmp_path, caplog):

@@ -81,7 +81,10 @@ def test_other_options_have_no_bounds_from_a_file_either(run, tmp_path, caplog):
     )
     assert found is None and "mine.safetensors is not used: steps is 3 now and was 2" in why_not
     assert why_not in caplog.text
-    assert "(of packed weights `--ckpt FILE --data-root DIR --split all --calibrate --output OUT`)" in why_not
+    assert (
+        "(of packed weights `--ckpt FILE --data-root DIR --split all --calibrate --output OUT`, with DIR of images that"
+        in why_not
+    )
 
 
 @pytest.mark.parametrize(
