@@ -63,7 +63,7 @@ def divide(
             "train, val or test in each line; of a folder that is only evaluated, with test in each."
         )
     if table.passed_over:
-        say_once(logging.warning, f"{path}: the columns {', '.join(table.passed_over)} are not read")
+        say_once(logging.warning, f"{path}: {_unread(table)}")
     if path is None or table.is_drawn:
         say_unread(root, path)
     differs = ""
@@ -220,6 +220,16 @@ def _say_left_out(path: Path | None, used: Mapping[str, str], ids: Sequence[str]
         say_once(logging.warning, f"{path} leaves out {len(new)} of {len(ids)} pairs, which are not used: {some}")
 
 
+def _unread(table: SplitTable) -> str:
+    """Says that columns of a table are not read; one of patients may be what groups the images."""
+    columns = table.passed_over
+    told = f"the column{'s' * (len(columns) > 1)} {', '.join(columns)} {'are' if len(columns) > 1 else 'is'} not read"
+    patients = [name for name in columns if any(word in name.casefold() for word in ("patient", "subject"))]
+    if table.group or not patients:
+        return told
+    return f"{told}. Call the column {patients[0]} group, so that the images of a patient stay in one split"
+
+
 def _told(what: str, root: Path, division: Division) -> None:
     """Logs the numbers of pairs, and of groups where there are any; a group may be called after a patient."""
     split, group = division.split, division.group
@@ -230,7 +240,7 @@ def _told(what: str, root: Path, division: Division) -> None:
         way_out = " If the folders are no patients, set data.groups=none." if division.of_folders else ""
         say_once(
             logging.warning,
-            f"{root}: {len(several)} of {len(names)} {GROUPS} have images in more than one split: its test images are "
+            f"{root}: {len(several)} of {len(names)} {GROUPS} have images in more than one split: the test images are "
             f"not new to the network.{way_out}",
         )
     elif any(group[name] != name for name in split):

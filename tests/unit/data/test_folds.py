@@ -106,7 +106,7 @@ def test_the_folds_of_a_table_are_the_folds(tmp_path, said, with_split):
         assert {name for name in split if split[name] == "val"} == {
             name for name in fold_of if fold_of[name] == str((fold + 1) % 3)
         }
-    assert any("the columns age are not read" in line for line in said)
+    assert any("the column age is not read" in line for line in said)
     assert any("leaves out 1 of 13 pairs, which are not used: c12" in line for line in said)
     if not with_split:
         with pytest.raises(

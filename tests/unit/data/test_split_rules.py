@@ -147,7 +147,7 @@ def test_groups_that_a_table_divides_are_not_counted_as_several(tmp_path, said):
     division = divided(tmp_path, ids, {name: name[:2] for name in ids})
     assert division.numbers() == ({"train": 6, "val": 2, "test": 4}, "images")
     assert any(
-        f"2 of 2 {GROUPS} have images in more than one split: its test images are not new" in one for one in said
+        f"2 of 2 {GROUPS} have images in more than one split: the test images are not new" in one for one in said
     )
     assert said[-1].endswith(": 6 train, 2 val, 4 test")
 
