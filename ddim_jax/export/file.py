@@ -211,7 +211,8 @@ def _about(segmenter: Segmenter, program: Program, options: SamplingOptions, bat
     if calibration is not None:
         names = segmenter.labels.class_names
         quantiles = {name: one._asdict() for name, one in zip(names, calibration.quantiles, strict=True)}
-        calibrated = calibration._asdict() | {"quantiles": quantiles, "about": dict(calibration.about)}
+        doubt = calibration.doubt.as_record(segmenter.labels)
+        calibrated = calibration._asdict() | {"quantiles": quantiles, "about": dict(calibration.about), "doubt": doubt}
     return {
         "format": "ddim_jax program",
         "format_version": _FORMAT_VERSION,

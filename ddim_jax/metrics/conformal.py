@@ -102,10 +102,12 @@ def conformal_quantile(scores: Sequence[float], coverage: float, groups: Sequenc
         k = ceil((n + 1) coverage).
 
     Raises:
-      ValueError: there are too few groups, so that no bound holds for that share; a score is NaN; or as
-        `check_coverage`.
+      ValueError: there are too few groups, so that no bound holds for that share; a score is NaN; there are not as many
+        names as scores; or as `check_coverage`.
     """
     scores = np.asarray(scores, np.float64)
+    if groups is not None and len(groups) != len(scores):
+        raise ValueError(f"there are {len(groups)} names of groups and {len(scores)} scores; expected as many")
     group = np.arange(len(scores)) if groups is None else np.unique(groups, return_inverse=True)[1]
     sizes = np.bincount(group)
     reached = (len(sizes) + 1) * check_coverage(coverage)
@@ -166,7 +168,13 @@ def dice_score(said: Statement, true_dice: float) -> float:
 
 
 def calibrated_bounds(said: Statement, quantiles: Quantiles) -> Bounds:
-    """The areas and the lowest Dice whose scores are at most the quantiles, within what is possible at all."""
+    """The areas and the lowest Dice whose scores are at most the quantiles, within what is possible at all.
+
+    Raises:
+      ValueError: a quantile is NaN.
+    """
+    if math.isnan(quantiles.area) or math.isnan(quantiles.dice):
+        raise ValueError(f"a quantile is NaN: {quantiles}")
     margin = quantiles.area * _area_scale(said)
     return Bounds(
         area_low=max(0.0, said.area - margin),

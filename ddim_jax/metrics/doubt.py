@@ -38,7 +38,7 @@ def soft_dice_uncertainty(probability: np.ndarray, mask: np.ndarray) -> float:
       In [0, 1); 0 where every pixel is certain and the mask says the same.
 
     Raises:
-      ValueError: the shapes differ, or are not [h, w] with at least one pixel.
+      ValueError: the shapes differ, or are not [h, w] with at least one pixel, or a probability is NaN.
     """
     probability, mask = np.asarray(probability, np.float64), np.asarray(mask, bool)
     if probability.shape != mask.shape or probability.ndim != 2 or probability.size == 0:
@@ -46,6 +46,8 @@ def soft_dice_uncertainty(probability: np.ndarray, mask: np.ndarray) -> float:
             f"probability and mask must be two maps [h, w] of one size; found {probability.shape} and {mask.shape}"
         )
     hit, expected, drawn = probability[mask].sum(), probability.sum(), np.count_nonzero(mask)
+    if np.isnan(expected):
+        raise ValueError("a probability is NaN")
     # The two sums of floats may round differently where they should cancel: never below 0.
     return float(max(0.0, 1.0 - (2.0 * hit + 1.0) / (expected + drawn + 1.0)))
 
@@ -134,10 +136,12 @@ def fit_doubt(doubts: ArrayLike, drawn: ArrayLike, missed: ArrayLike) -> DoubtSc
       has a pixel.
 
     Raises:
-      ValueError: a doubt, or what is missed, is not in [0, 1].
+      ValueError: a doubt, or what is missed, is not in [0, 1], or the shapes differ.
     """
     doubts, missed = check_unit_interval("doubts", doubts), check_unit_interval("missed", missed)
     drawn = np.asarray(drawn, bool)
+    if not doubts.shape == drawn.shape == missed.shape or doubts.ndim != 2:
+        raise ValueError(f"expected three arrays [N, K]; found {doubts.shape}, {drawn.shape} and {missed.shape}")
     classes = zip(doubts.T, drawn.T, missed.T, strict=True)
     of_empty, odds_of_empty = zip(*(_fit_empty(own[~has], lost[~has]) for own, has, lost in classes), strict=True)
     odds = _fit_odds(doubts[drawn], missed[drawn].mean(), _RANGE) if drawn.any() else 1.0

@@ -51,9 +51,10 @@ def overlaps(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndar
     Raises:
       ValueError: they are no such masks, or differ in size.
     """
+    sizes = np.shape(first)[1:], np.shape(second)[1:]
     first, second = _flat(first), _flat(second)
-    if first.shape[1] != second.shape[1]:
-        raise ValueError(f"masks must have one size; found {first.shape[1]} and {second.shape[1]} pixels")
+    if sizes[0] != sizes[1]:
+        raise ValueError(f"masks must have one size; found {sizes[0]} and {sizes[1]}")
     both = np.zeros((len(first), len(second)))
     for start in range(0, first.shape[1], _PIXELS_AT_ONCE):
         part = slice(start, start + _PIXELS_AT_ONCE)
@@ -114,6 +115,6 @@ def best_dice(hypotheses: np.ndarray, annotators: np.ndarray) -> float:
 
 def _flat(masks: np.ndarray) -> np.ndarray:
     masks = np.asarray(masks)
-    if masks.ndim != 3 or masks.size == 0 or masks.max() > 1 or masks.min() < 0:
+    if masks.ndim != 3 or masks.size == 0 or not ((masks == 0) | (masks == 1)).all():
         raise ValueError(f"masks must be [N, H, W] of 0 and 1 with at least one mask; found shape {masks.shape}")
     return masks.reshape(len(masks), -1)

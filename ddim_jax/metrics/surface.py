@@ -35,9 +35,14 @@ def hausdorff(
       Distance in pixels or millimetres, >= 0: 0 when both masks are empty, the image's diagonal when exactly one is.
 
     Raises:
-      ValueError: the masks differ in size or hold other values, or the percentile is out of range.
+      ValueError: the masks differ in size or hold other values, the percentile is out of range, or a distance between
+        pixels is not above 0.
     """
     prediction, truth = check_masks(prediction, truth)
+    if not 0 <= percentile <= 100:
+        raise ValueError(f"the percentile is {percentile}; expected 0 to 100")
+    if len(pixel_mm) != 2 or not all(0 < step < math.inf for step in pixel_mm):
+        raise ValueError(f"pixel_mm is {pixel_mm}; expected two distances above 0")
     if not prediction.any() and not truth.any():
         return 0.0
     if not prediction.any() or not truth.any():

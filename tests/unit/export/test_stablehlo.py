@@ -19,6 +19,9 @@ from ddim_jax.export.formats import FORMATS
 from ddim_jax.export.program import create_program
 from ddim_jax.imageio.images import read_image
 from ddim_jax.inference import Segmenter
+from ddim_jax.inference.calibration import Calibrated
+from ddim_jax.labels import Labels
+from ddim_jax.metrics import DoubtScale, Quantiles
 from ddim_jax.models import create_model
 from ddim_jax.runtime.errors import DataError, InputError
 from ddim_jax.sampling_options import SamplingOptions
@@ -30,6 +33,18 @@ def network(model, params, **sample):
     about = config(**sample)
     about["data"] |= {"root": "/home/somebody/pictures"}
     return loaded_network(model, params, about, {"note": "drawn"})
+
+
+def test_a_calibration_is_in_the_metadata_as_its_own_file_has_it(monkeypatch, tmp_path):
+    """The doubt was a list without names, which nothing reads."""
+    doubt = DoubtScale(0.5, (0.25,), (2.0,))
+    calibrated = Calibrated(0.9, (Quantiles(0.125, 0.5),), 1.5, {"images": 9}, doubt)
+    monkeypatch.setattr(Segmenter, "calibration", lambda self, options=None: (calibrated, ""))
+    exported(tmp_path / "a.zip", network(MixesNoise(), {}, samples=4, steps=2, clip_x0=1.0))
+    told = read_about(tmp_path / "a.zip")["calibration"]
+    assert told["coverage"] == 0.9 and told["quantiles"] == {"foreground": {"area": 0.125, "dice": 0.5}}
+    assert told["doubt"] == {"odds": 0.5, "of_empty": {"foreground": 0.25}, "odds_of_empty": {"foreground": 2.0}}
+    assert DoubtScale.from_record(told["doubt"], Labels()) == doubt
 
 
 def exported(path, loaded, batch=1, pictures=PICTURES, kind="stablehlo", **given):

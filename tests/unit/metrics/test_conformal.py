@@ -138,3 +138,10 @@ def test_intervals_are_narrow_where_doubt_is_small():
         assert abs(held[part].mean() - 0.9) < 0.03
     constant = 2 * np.quantile(np.abs(truths - 2000), 0.9)  # of the same coverage, whatever the doubt
     assert widths.mean() < 0.9 * constant
+
+
+def test_a_quantile_of_nan_and_names_of_other_groups_are_refused():
+    with pytest.raises(ValueError, match="a quantile is NaN"):
+        calibrated_bounds(Statement(5, 3, 9, 100, 0.1), Quantiles(float("nan"), 0.5))
+    with pytest.raises(ValueError, match="there are 30 names of groups and 9 scores; expected as many"):
+        conformal_quantile([float(score) for score in range(9)], 0.9, [str(name) for name in range(30)])

@@ -150,3 +150,10 @@ def test_what_no_factor_reaches_ends_at_the_nearest():
     yes = [[True]]
     assert fit_doubt([[0.0]], yes, [[0.5]]).odds == 100 and fit_doubt([[0.3]], yes, [[0.0]]).odds == 0.01
     assert fit_doubt([[0.3]], yes, [[1.0]]).odds == 100
+
+
+def test_nan_and_shapes_that_differ_are_refused():
+    with pytest.raises(ValueError, match="a probability is NaN"):
+        soft_dice_uncertainty(np.full((2, 2), np.nan), np.ones((2, 2)))
+    with pytest.raises(ValueError, match=r"expected three arrays \[N, K\]; found \(1, 1\), \(1, 1\) and \(2, 1\)"):
+        fit_doubt([[0.2]], [[True]], [[0.5], [0.6]])

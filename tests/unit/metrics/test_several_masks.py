@@ -116,7 +116,10 @@ def test_classes_are_averaged_and_ignored_pixels_left_out():
     assert measure_hypotheses(np.stack([A]), ignored, labels)["ged_1"] == 0
 
 
-@pytest.mark.parametrize("masks", [np.zeros((0, 2, 2)), np.zeros((2, 2)), np.full((1, 2, 2), 2)])
+@pytest.mark.parametrize(
+    "masks",
+    [np.zeros((0, 2, 2)), np.zeros((2, 2)), *(np.full((1, 2, 2), value) for value in (2, -1, 0.3, np.nan))],
+)
 def test_what_is_no_mask_is_refused(masks):
     with pytest.raises(ValueError, match="masks must be"):
         overlaps(masks, np.zeros((1, 2, 2), np.uint8))
@@ -125,6 +128,8 @@ def test_what_is_no_mask_is_refused(masks):
 def test_sizes_that_differ_are_refused():
     with pytest.raises(ValueError, match="one size"):
         overlaps(np.zeros((1, 2, 2), np.uint8), np.zeros((1, 2, 3), np.uint8))
+    with pytest.raises(ValueError, match="one size"):  # of as many pixels
+        overlaps(np.zeros((1, 2, 8), np.uint8), np.zeros((1, 4, 4), np.uint8))
 
 
 def test_a_metric_that_gives_no_number_is_named(monkeypatch):

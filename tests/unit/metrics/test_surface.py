@@ -89,3 +89,19 @@ def test_distances_in_millimetres_know_how_far_rows_and_columns_are_apart():
 def test_masks_of_two_sizes_are_refused():
     with pytest.raises(ValueError, match=r"\(3, 3\) and \(3, 4\)"):
         hd95(np.ones((3, 3)), np.ones((3, 4)))
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"percentile": 300.0}, "the percentile is 300.0"),
+        ({"percentile": float("nan")}, "the percentile is nan"),
+        ({"pixel_mm": (0.0, 1.0)}, r"pixel_mm is \(0.0, 1.0\); expected two distances above 0"),
+        ({"pixel_mm": (1.0, -1.0)}, "pixel_mm is"),
+        ({"pixel_mm": (float("nan"), 1.0)}, "pixel_mm is"),
+    ],
+)
+@pytest.mark.parametrize("truth", [np.zeros((4, 4), np.uint8), np.eye(4, dtype=np.uint8)])
+def test_arguments_out_of_range_are_refused_also_where_a_mask_is_empty(given, told, truth):
+    with pytest.raises(ValueError, match=told):
+        hausdorff(truth, np.ones((4, 4), np.uint8), **given)
