@@ -33,7 +33,7 @@ from ddim_jax.runtime.errors import CheckpointError, ConfigError, InputError
 from ddim_jax.runtime.remote import refuse_remote
 from ddim_jax.runtime.values import is_whole
 from ddim_jax.sampling_options import check_flips, window
-from ddim_jax.schema import SCHEMA
+from ddim_jax.schema import MOST_SIDE, SCHEMA
 from ddim_jax.unused_fields import unused_fields
 
 _NO_DIFFUSION = ("diffusion.", "sample.sampler")
@@ -84,7 +84,7 @@ def resolve_config(config: Any) -> dict[str, Any]:
     if isinstance(plain["model"].get("overrides"), Mapping):
         overrides = plain["model"]["overrides"]
         plain["model"] = plain["model"] | {"overrides": {k: v for k, v in overrides.items() if v is not None}}
-    if isinstance(data, Mapping) and is_whole(data.get("crop"), 1):
+    if isinstance(data, Mapping) and is_whole(data.get("crop"), 1) and data["crop"] <= MOST_SIDE:
         plain["data"] = plain["data"] | {"image_size": data["crop"]}
     check_config(plain)
     labels = Labels.from_config(plain["data"])

@@ -113,6 +113,8 @@ class Field:
 def plain_config(config: Any) -> dict[str, Any]:
     """A config (ml_collections or a mapping) as JSON would give it back: dicts, lists, numbers, strings, None.
 
+    NaN and the infinities are kept, for the fields to refuse.
+
     Raises:
       ConfigError: it is no mapping, or holds something else.
     """
@@ -120,7 +122,7 @@ def plain_config(config: Any) -> dict[str, Any]:
     if not isinstance(content, Mapping):
         raise ConfigError(f"the configuration is {type(config).__name__}; expected fields and sections")
     try:
-        return json.loads(json.dumps(content, allow_nan=False))
+        return json.loads(json.dumps(content))
     except (TypeError, ValueError) as error:
         what = next(_unwritable(content), "the configuration")
         raise ConfigError(f"{what} cannot be written as JSON ({error})") from error

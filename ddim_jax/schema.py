@@ -20,6 +20,8 @@ from ddim_jax.diffusion.schedule import LEAST_BETA, MOST_TIMESTEPS
 from ddim_jax.fields import Field
 from ddim_jax.registry import DATASETS, ENSEMBLES, MODELS, SAMPLERS, TRANSFORMS
 
+MOST_SIDE = 2**14
+"""The largest side of the images that a network sees, in pixels."""
 _MANY = 10**9
 _SEEDS = {"low": 0, "high": 2**32 - 1}
 
@@ -88,7 +90,7 @@ SCHEMA: dict[str, Any] = {
             resume="free",
             added=True,
         ),
-        "image_size": Field(int, 256, "side in pixels that images are resized to", low=1, high=2**14),
+        "image_size": Field(int, 256, "side in pixels that images are resized to", low=1, high=MOST_SIDE),
         "window": Field(
             tuple,
             None,
@@ -102,7 +104,7 @@ SCHEMA: dict[str, Any] = {
             0,
             "side in pixels of crops to train on at full resolution, in place of image_size; 0: resize images",
             low=0,
-            high=2**14,
+            high=MOST_SIDE,
         ),
         "invert": Field(bool, False, "invert grey levels when reading; for files with white as the smallest value"),
         "augmentation": Field(

@@ -75,15 +75,18 @@ def check_levels(model: Any, lists: tuple[str, ...] = ()) -> None:
     weights = sum(2 * 9 * width**2 * (2 * model.blocks_per_level + 1) for width in widths)
     if weights > MOST_PARAMETERS:
         raise ConfigError(
-            f"model.base_channels {model.base_channels}, channel_multipliers {list(model.channel_multipliers)} and "
-            f"blocks_per_level {model.blocks_per_level} make a network of some {weights:,} weights; expected at "
-            f"most {MOST_PARAMETERS:,}"
+            f"model.overrides: base_channels {model.base_channels}, channel_multipliers "
+            f"{list(model.channel_multipliers)} and blocks_per_level {model.blocks_per_level} make a network of some "
+            f"{weights:,} weights; expected at most {MOST_PARAMETERS:,}"
         )
     count = len(model.channel_multipliers)
     for name in lists:
         outside = [level for level in getattr(model, name) if level >= count]
         if outside:
-            raise ConfigError(f"model.{name} names {outside}; the levels are 0 to {count - 1}")
+            raise ConfigError(
+                f"model.overrides.{name} is {list(getattr(model, name))}; expected levels from 0 to {count - 1}, as "
+                "many as model.overrides.channel_multipliers has values"
+            )
 
 
 def check_memory(model: nn.Module, image_size: int) -> None:

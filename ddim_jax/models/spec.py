@@ -149,7 +149,7 @@ class ModelSpec:
         values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
         for name, value in values.items():
             if name != "dtype" or value not in DTYPES.values():
-                self.fields[name].check(f"model.{name}", value)
+                self.fields[name].check(f"model.overrides.{name}", value)
         if isinstance(values.get("dtype"), str):
             values["dtype"] = DTYPES[values["dtype"]]
         if mask_channels != 1:  # of one class a network needs to know nothing

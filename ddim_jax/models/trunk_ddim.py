@@ -96,8 +96,8 @@ def _check(model: TrunkDDIM) -> None:
     check_levels(model)
     if len(model.channel_multipliers) < 2:
         raise ConfigError(
-            f"model.channel_multipliers is {list(model.channel_multipliers)}; expected two levels or more, since the "
-            "head works at the first two"
+            f"model.overrides.channel_multipliers is {list(model.channel_multipliers)}; expected two levels or more, "
+            "since the head works at the first two"
         )
 
 

@@ -72,7 +72,7 @@ def test_two_networks_may_have_fields_of_one_name_and_two_types(plugin):
         base.model.overrides.width = value
         assert base.model.overrides.width == value
         assert resolve_config(config) == config
-        with pytest.raises(ConfigError, match=rf"model\.width is {re.escape(repr(wrong))}; expected"):
+        with pytest.raises(ConfigError, match=rf"model\.overrides\.width is {re.escape(repr(wrong))}; expected"):
             resolve_config(changed("model.overrides.width", wrong, config))
 
 

@@ -67,9 +67,9 @@ def test_a_network_of_another_package_declares_itself(registered):
     assert [leaf.shape for leaf in example_inputs(model, 8)] == [(1, 8, 8, 3)]
     assert create_process(model, {}) == DirectProcess()
     for name, value, message in (
-        ("width", 1.5, "model.width is 1.5; expected a whole number"),
-        ("stages", [1, "2"], r"model.stages is \(1, '2'\); expected 0 to 64 values, each a number"),
-        ("bias", 1, "model.bias is 1; expected true or false"),
+        ("width", 1.5, "model.overrides.width is 1.5; expected a whole number"),
+        ("stages", [1, "2"], r"model.overrides.stages is \(1, '2'\); expected 0 to 64 values, each a number"),
+        ("bias", 1, "model.overrides.bias is 1; expected true or false"),
         ("base_channels", 8, "model has no field 'base_channels'; it has width, steepness, stages, bias"),
     ):
         with pytest.raises(ConfigError, match=message):
@@ -102,7 +102,7 @@ def test_a_network_says_what_its_fields_are(registered):
         ModelSpec(Threshold, process=DirectProcess, ranges={"width": Field(int, help="pixels around", low=1, high=8)})
     )
     assert create_model("bounded", width=8).width == 8
-    with pytest.raises(ConfigError, match=r"model\.width is 9; expected a whole number from 1 to 8"):
+    with pytest.raises(ConfigError, match=r"model\.overrides\.width is 9; expected a whole number from 1 to 8"):
         create_model("bounded", width=9)
     assert override_fields()["width"].help == "pixels around"
 
@@ -132,7 +132,7 @@ def test_fields_are_derived_from_their_annotations_and_else_from_their_defaults(
     assert fields["depth"].default is None and fields["rate"].default == 0
     model = create_model("annotated", rate=0.1, share=0.5, depth=2)
     assert (model.rate, model.share, model.depth) == (0.1, 0.5, 2)
-    with pytest.raises(ConfigError, match=r"model.depth is 2.5; expected a whole number"):
+    with pytest.raises(ConfigError, match=r"model.overrides.depth is 2.5; expected a whole number"):
         create_model("annotated", depth=2.5)
 
 
