@@ -24,10 +24,19 @@ _CHANNELS = (
     "The images have nnU-Net's several channels, _0000 and _0001, which are not taken together: link the files of one "
     "channel into images without its number"
 )
+_OTHER_NAMES = {
+    "images": ("image", "imgs", "img"),
+    "masks": ("mask", "labels", "label", "annotations", "annotation", "segmentations", "segmentation"),
+}
 
 
 def advice_on_folder(root: Path, wanted: Sequence[str]) -> str:
-    """Says what to do where `root` lacks the folders `wanted`; "" where nothing is known."""
+    """Says what to do where `root` lacks some of the folders `wanted`, and ends with the layout that is expected."""
+    layout = f"Expected DIR/{wanted[0]}/NAME.png with DIR/{wanted[1]}/NAME.png"
+    return f"{known}. {layout}" if (known := _known_layout(root, wanted)) else layout
+
+
+def _known_layout(root: Path, wanted: Sequence[str]) -> str:
     place = Path(os.path.abspath(root))
     if place.name in wanted and all(os.path.isdir(place.parent / name) for name in wanted):
         return f"Its parent {place.parent} has {' and '.join(wanted)}: give that"
@@ -36,7 +45,13 @@ def advice_on_folder(root: Path, wanted: Sequence[str]) -> str:
         if any(name.endswith("_0001") for name in names):
             return f"{_NNUNET}. {_CHANNELS}"
         return _NNUNET if any(name.endswith("_0000") for name in names) else _DECATHLON
-    return ""
+    folders = sorted(entry.name for entry in place.iterdir() if entry.is_dir())
+    there, renamed = {same_name(name) for name in folders}, []
+    for name in wanted:
+        likely = [folder for folder in folders if same_name(folder) in _OTHER_NAMES.get(name, ())]
+        if same_name(name) not in there and len(likely) == 1:
+            renamed.append(f"{likely[0]} to {name}")
+    return f"Rename {' and '.join(renamed)}" if renamed else ""
 
 
 def advice_on_files(images: Iterable[tuple[str, Path]], masks: Iterable[tuple[str, Path]]) -> list[str]:
