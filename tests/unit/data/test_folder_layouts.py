@@ -149,6 +149,42 @@ def test_masks_whose_number_stands_behind_the_word_are_told_their_names(tmp_path
         load_dataset("folder", "all", root=tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("image", "own", "told"),
+    [
+        ("x{}", "mask_x{}", 'masks begin with "mask_": rename them without it, such as mask_x17 to x17'),
+        ("x{}", "x{} mask", 'masks end in " mask": rename them without it, such as x17 mask to x17'),
+        ("p/x{}_im", "p/x{}_mask", 'images end in "_im": rename them without it, such as p/x17_im to p/x17'),
+        (
+            "img-{}",
+            "gt-{}-old",
+            'images begin with "img-" and those of masks begin with "gt-" and end in "-old": rename them '
+            "without it, such as img-17 to 17 and gt-17-old to 17",
+        ),
+    ],
+)  # fmt: skip
+def test_names_with_a_common_beginning_or_end_are_told_to_drop_it(tmp_path, image, own, told):
+    for number in (17, 18, 29):
+        save(tmp_path / f"images/{image.format(number)}.png", picture(number))
+        save(tmp_path / f"masks/{own.format(number)}.png", mask(number))
+    with pytest.raises(DataError, match="6 files") as caught:
+        load_dataset("folder", "all", root=tmp_path)
+    assert caught.value.args[-1] == f"The names of {told}, and 3 pair up"
+
+
+@pytest.mark.parametrize(
+    ("images", "masks"),
+    [(("c_001", "c_002"), ("c_011", "c_012")), (("a", "b"), ("mask_c", "mask_d")), (("x",), ("mask_x",))],
+)
+def test_names_that_differ_in_numbers_or_are_of_others_are_not_told_to_be_renamed(tmp_path, images, masks):
+    for folder, names in (("images", images), ("masks", masks)):
+        for name in names:
+            save(tmp_path / f"{folder}/{name}.png", mask(0))
+    with pytest.raises(DataError, match="pair up by name") as caught:
+        load_dataset("folder", "all", root=tmp_path)
+    assert len(caught.value.args) == 1 + len(images) + len(masks)
+
+
 def test_folders_of_masks_may_be_of_annotators_or_of_structures(tmp_path):
     for name in ("images", "leftMask", "rightMask"):
         (tmp_path / name).mkdir()
