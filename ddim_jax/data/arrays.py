@@ -1,5 +1,6 @@
 """Splits decoded, checked and resized into uint8 arrays: each file is read once."""
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from ddim_jax.imageio.label_maps import LabelMapError, UnnamedValuesError, descr
 from ddim_jax.labels import IGNORED, Labels
 from ddim_jax.preprocessing import resize_image, resize_mask
 from ddim_jax.runtime.errors import DataError
+from ddim_jax.runtime.values import NAMED_AT_MOST, first_names, quantity
 
 THREADS = 8
 """Pairs decoded at once (decoding releases the interpreter's lock); fewer where they are large (`PixelBudget`)."""
@@ -160,12 +162,26 @@ def load_selections(
 
 
 def _said(problems: Sequence[DataError], pairs: int) -> list[str]:
-    """The messages, each once; one for all label maps, which are likely to be all masks of the set."""
+    """The messages, each once; one for all label maps, which are likely to be all masks of the set, and one for all
+    files of which the same is said."""
     maps = [problem for problem in problems if isinstance(problem, LabelMapError)]
-    if len(maps) < 2:
-        return list(dict.fromkeys(str(problem) for problem in problems))  # a volume's is that of all of its slices
-    others = dict.fromkeys(str(problem) for problem in problems if problem not in maps)
-    return [describe_label_maps(maps, pairs), *others]
+    maps = maps if len(maps) > 1 else []
+    files_of: dict[str, dict[str, None]] = {}
+    for problem in problems:
+        if problem not in maps:  # a volume's is that of all of its slices
+            file, colon, reason = str(problem).partition(": ")
+            files_of.setdefault(colon + reason or file, {})[file if colon else ""] = None
+    said = [_of_files(reason, list(files)) for reason, files in files_of.items()]
+    return [describe_label_maps(maps, pairs), *said] if maps else said
+
+
+def _of_files(reason: str, files: Sequence[str]) -> str:
+    """A message on the first of the files, with the names of up to nine others and their number."""
+    first, *others = files
+    place = os.path.dirname(first)
+    names = [os.path.basename(file) if os.path.dirname(file) == place else file for file in others]
+    named = first_names(names, NAMED_AT_MOST - 1)
+    return f"{first}{reason}" + (f" Also of {quantity(len(others), 'other file')}: {named}" if others else "")
 
 
 def check_source(*sources: Source, labels: Labels | None = None) -> None:

@@ -86,7 +86,7 @@ def fitted(path: Path, table: SplitTable, ids: Sequence[str]) -> SplitTable:
     case or the slashes of Windows. The name of a volume or of a first folder stands for all of its pairs.
 
     Raises:
-      DataError: lines have no pair.
+      DataError: lines have no pair, or there are none.
     """
     exact, loose = {same_name(name): name for name in ids}, {}
     for name in ids:  # None where several names differ by blanks alone
@@ -110,6 +110,11 @@ def fitted(path: Path, table: SplitTable, ids: Sequence[str]) -> SplitTable:
         return []
 
     stems = list(dict.fromkeys([*table.split, *table.group, *table.fold]))
+    if not stems:
+        raise DataError(
+            f"{path} has a header and no rows; expected one row for each image, the first for {ids[0]}, or no file: "
+            "then a split is drawn."
+        )
     found, problems = {}, []
     for stem in stems:
         names = pairs_of(stem)
@@ -118,8 +123,6 @@ def fitted(path: Path, table: SplitTable, ids: Sequence[str]) -> SplitTable:
         elif twice := next((name for name in names if name in found), None):
             problems.append(f"{stem} and {found[twice]} are both lines of {twice}")
         found |= dict.fromkeys(names, stem)
-    if not found and not problems:
-        problems.append("it has no line")
     if problems:
         raise data_error(
             f"{path} does not fit the folder, whose pairs are called such as {ids[0]} "

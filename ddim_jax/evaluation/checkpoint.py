@@ -169,7 +169,10 @@ def fold_sources(members: Sequence[Segmenter], split: str, data: Mapping[str, An
 def _of_training(segmenter: Segmenter, split: str, data: Mapping[str, Any]) -> Source:
     """A split of the data set that the checkpoint was trained on, where it lay then."""
     if split == "all":
-        raise InputError("the split all is for a folder given by --data-root: here it holds what was trained on")
+        raise InputError(
+            "the split all would score the images that were trained on: give --split test, or --data-root DIR with "
+            "images that were not trained on"
+        )
     about = configured(data)
     try:
         source = load_dataset(split=split, **about)

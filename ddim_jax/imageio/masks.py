@@ -284,12 +284,13 @@ def _from_colours(rgb: np.ndarray, labels: Labels, *, tolerance: int, name: str)
         if colours[-1].any():
             note(tuple(colours[-1].tolist()), None, int(counts[-1]), name)
         return rgb.max(axis=-1) > 0
-    most = colours[np.argsort(-counts, kind="stable")[:5]]
-    found = ", ".join(str(tuple(int(channel) for channel in colour)) for colour in most)
+    most = np.sort(np.argsort(-counts, kind="stable")[:5])[::-1]  # in one order in all files
+    found = [tuple(colour) for colour in colours[most].tolist()]
+    such = f"one grey number for each colour, such as 1 for {next(filter(any, found))},"
     raise DataError(
-        f"{name}: holds {len(colours)} colours (most often {found}), expected grey levels or one colour on black. "
-        "Save the mask as grey, with 0 for the background and 255 for the foreground, or as a palette or grey numbers "
-        "that data.labels names."
+        f"{name}: holds {len(colours)} colours (most often {', '.join(map(str, found))}), expected grey levels or one "
+        "colour on black. Save the mask as grey, with 0 for the background and 255 for the foreground, or as a palette "
+        f"or {such if len(colours) <= MOST_LABELS else 'grey numbers'} that data.labels names."
     )
 
 

@@ -115,6 +115,11 @@ def millimetres(header: Any) -> float | None:
     return _MILLIMETRES.get(_unit(header))
 
 
+def six_digits(length: float) -> float:
+    """A length, an area or a volume of the affine without the noise of its float32: 0.7, not 0.699999988079071."""
+    return float(f"{length:.6g}")
+
+
 def _unit(header: Any) -> int:
     """The code of the unit of length: three bits, beside those of time, of which nothing is asked."""
     return int(header["xyzt_units"]) & 0b111
@@ -155,8 +160,9 @@ def remarks_of(header: Any, affine: np.ndarray, axes: tuple[int, int, int], plan
     if plane not in (None, "axial"):
         sides = " x ".join(f"{side:.3g}" for side in spacing)
         remarks.append(f"slices are {plane} (across axis {axes[0] + 1}; spacings {sides})")
-    remarks += remarks_on_sides(*spacing[list(axes[1:])])
-    if millimetres(header) is None:
+    unit = millimetres(header)
+    remarks += remarks_on_sides(*spacing[list(axes[1:])] * (unit or 1), "" if unit is None else " mm")
+    if unit is None:
         how = "if they are mm: img.header.set_xyzt_units('mm') in nibabel, and save it"
         remarks.append(f"no areas in mm2 (xyzt_units says no unit of lengths; {how})")
     return remarks

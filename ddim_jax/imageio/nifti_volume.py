@@ -25,6 +25,7 @@ from ddim_jax.imageio.nifti_header import (
     read_header,
     remarks_of,
     result_header,
+    six_digits,
     unpacked,
     upright_axes,
 )
@@ -129,12 +130,12 @@ class NiftiStack(Stack):
     def pixel_area(self, index: int) -> float | None:
         """Square millimetres of a pixel; None where the header does not say what its lengths are."""
         steps = self._steps()
-        return None if steps is None else float(np.linalg.norm(np.cross(*steps)))
+        return None if steps is None else six_digits(np.linalg.norm(np.cross(*steps)))
 
     def pixel_mm(self, index: int) -> tuple[float, float] | None:
         """Millimetres from row to row and from column to column; None as `pixel_area`."""
         steps = self._steps()
-        return None if steps is None else (float(np.linalg.norm(steps[0])), float(np.linalg.norm(steps[1])))
+        return None if steps is None else (six_digits(np.linalg.norm(steps[0])), six_digits(np.linalg.norm(steps[1])))
 
     def aspect(self, index: int) -> float:
         """The height of a pixel divided by its width, which needs no unit."""
@@ -149,7 +150,7 @@ class NiftiStack(Stack):
         unit = millimetres(self._header)
         if unit is None or self.count == 1:
             return None
-        return float(abs(np.linalg.det(self.affine[:3, :3]))) * unit**3
+        return six_digits(abs(np.linalg.det(self.affine[:3, :3])) * unit**3)
 
     def edges(self, index: int) -> dict[str, str] | None:
         """See `ddim_jax.imageio.stacks.Stack`."""

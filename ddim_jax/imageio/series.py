@@ -53,7 +53,7 @@ class Slice(NamedTuple):
 
 
 class DicomStack(Stack):
-    """See `ddim_jax.imageio.stacks.Stack`; `slices` has the header of each.
+    """See `ddim_jax.imageio.stacks.Stack`; `slices` has the header of each, `missing` the remark on those missing.
 
     Files are sorted by their position along the normal of the slices, frames stay in the order of their file
     (`spatial_order`). Where the windows of the slices differ, all are shown with that of the middle one, so that they
@@ -86,8 +86,8 @@ class DicomStack(Stack):
             self._share_window()
         with errors_naming(files[0]):
             self.plane = plane(headers[0]) if self.count > 1 else None
-            is_told = any(remark.startswith("slices missing") for remark in self.remarks)
-            if self.lies_in_space and not is_told and (uneven := _uneven_places(self)):
+            self.missing = next((remark for remark in self.remarks if remark.startswith("slices missing")), "")
+            if self.lies_in_space and not self.missing and (uneven := _uneven_places(self)):
                 self.remarks.append(f"slices not in even places ({uneven}; no volume)")
             self.remarks += length_remarks(headers[0])
 
@@ -287,9 +287,10 @@ def affine(stack: DicomStack) -> np.ndarray:
         if stack.count > 1:
             ordered = np.array(places)[spatial_order(stack)]
             if uneven := _uneven_places(stack):
+                told = f": {stack.missing}" if stack.missing else f" ({uneven})"
                 raise DataError(
-                    f"{path}: the slices are not in even places ({uneven}); NIfTI has one affine for all. Save masks "
-                    "as PNG or DICOM-SEG."
+                    f"{path}: the slices are not in even places{told}; NIfTI has one affine for all. Save masks as PNG "
+                    "or DICOM-SEG."
                 )
             origin, step = ordered[0], (ordered[-1] - ordered[0]) / (stack.count - 1)
         else:

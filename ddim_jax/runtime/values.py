@@ -55,9 +55,9 @@ def quantity(number: int, one: str, several: str | None = None) -> str:
     return f"{number} {one if number == 1 else several or one + 's'}"
 
 
-def first_names(names: Sequence[object]) -> str:
-    """Names with commas between them; of more than ten the first, and dots."""
-    return ", ".join(map(str, names[:NAMED_AT_MOST])) + (", ..." if len(names) > NAMED_AT_MOST else "")
+def first_names(names: Sequence[object], most: int = NAMED_AT_MOST) -> str:
+    """Names with commas between them; of more than `most` the first, and dots."""
+    return ", ".join(map(str, names[:most])) + (", ..." if len(names) > most else "")
 
 
 def taken(kind: type[_Dataclass], given: dict[str, Any], others: type) -> _Dataclass:

@@ -189,8 +189,8 @@ def _folders(root: Path, wanted: tuple[str, ...]) -> dict[str, Path]:
         else:
             said = ""
         missed = " and no folder ".join(missing)
-        more = advice_on_folder(root, wanted)
-        raise DataError(f"{root} has no folder {missed}{said}; it holds {entries(root)}.{more and f' {more}.'}")
+        advice = advice_on_folder(root, wanted)
+        raise DataError(f"{root} has no folder {missed}{said}; it holds {entries(root)}. {advice}.")
     return {name: found[name] for name in wanted}
 
 

@@ -48,6 +48,29 @@ def test_everything_wrong_with_the_files_is_said_at_once(tmp_path, use):
     assert "masks/4.png: is a label map, it holds the values 0 (40 pixels), 128 (40 pixels), 255 (40" in lines[4]
 
 
+@pytest.mark.parametrize("count", [2, 4, 14])
+def test_one_fault_of_several_files_is_said_once_with_their_names(tmp_path, count):
+    colours = np.zeros((12, 10, 3), np.uint8)
+    for number in range(count + 1):
+        save_pair(tmp_path / f"images/{number}.png", tmp_path / f"masks/{number}.png", number)
+        if number:
+            edge = 2 + number % 5  # so that now red, now green is more frequent
+            colours[:edge], colours[edge:8] = (255, 0, 0), (0, 255, 0)
+            save(tmp_path / f"masks/{number}.png", colours)
+    (tmp_path / "images/0.png").write_bytes(b"")
+    with pytest.raises(DataError) as error:
+        check_source(load_dataset("folder", "all", root=tmp_path))
+    headline, empty, said = str(error.value).splitlines()
+    assert headline.startswith(f"{count + 1} of {count + 1} pairs") and "images/0.png: the file is empty" in empty
+    assert said.startswith(
+        f"  {tmp_path}/masks/1.png: holds 3 colours (most often (255, 0, 0), (0, 255, 0), (0, 0, 0))"
+    )
+    assert "one grey number for each colour, such as 1 for (255, 0, 0), that data.labels names." in said
+    names = said.partition(f" Also of {count - 1} other file{'s' if count > 2 else ''}: ")[2].split(", ")
+    others = [f"{number}.png" for number in [*range(10, count + 1), *range(2, 10)] if 1 < number <= count]
+    assert names == (others if len(others) < 10 else [*others[:9], "..."])
+
+
 class Counting:
     """A source that counts how often each of its pairs is read."""
 

@@ -12,6 +12,8 @@ from ddim_jax.data import load_dataset
 from ddim_jax.data.layouts import MASK_WORDS
 from ddim_jax.runtime.errors import DataError
 
+LAYOUT = "Expected DIR/images/NAME.png with DIR/masks/NAME.png."
+
 
 def test_missing_and_empty_folders(tmp_path):
     with pytest.raises(DataError, match="nowhere: no such folder"):
@@ -27,9 +29,11 @@ def test_missing_and_empty_folders(tmp_path):
     with pytest.raises(DataError, match="has no folder masks; it holds images, pictures"):
         load_dataset("folder", "train", root=tmp_path)
     (tmp_path / "masks").mkdir()
-    with pytest.raises(DataError, match=rf"it holds nothing\. Its parent {tmp_path} has images and masks: give that\."):
+    with pytest.raises(
+        DataError, match=rf"it holds nothing\. Its parent {tmp_path} has images and masks: give that\. {LAYOUT}$"
+    ):
         load_dataset("folder", "train", root=tmp_path / "images")
-    with pytest.raises(DataError, match=r"it holds nothing\.$"):
+    with pytest.raises(DataError, match=rf"it holds nothing\. {LAYOUT}$"):
         load_dataset("folder", "train", root=tmp_path / "pictures")
     with pytest.raises(DataError, match=r"folder .*images holds no images"):
         load_dataset("folder", "train", root=tmp_path)
@@ -42,7 +46,7 @@ def test_the_layout_of_nnunet_is_known_by_its_folders_and_by_its_names(tmp_path)
     told = "This is nnU-Net's layout: link each file of imagesTr into images without _0000 in its name, and labelsTr as"
     with pytest.raises(DataError) as caught:
         load_dataset("folder", "all", root=tmp_path)
-    assert str(caught.value).endswith(f"it holds imagesTr, labelsTr. {told} masks.")
+    assert str(caught.value).endswith(f"it holds imagesTr, labelsTr. {told} masks. {LAYOUT}")
     for theirs, ours in (("imagesTr", "images"), ("labelsTr", "masks")):
         (tmp_path / ours).symlink_to(theirs)
     with pytest.raises(DataError, match="24 files") as caught:
@@ -62,7 +66,9 @@ def test_volumes_of_the_decathlon_and_several_channels_are_told_apart(tmp_path):
     for name in ("imagesTr/._hip_001.nii.gz", "imagesTr/hip_001.nii.gz", "labelsTr/hip_001.nii.gz"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    with pytest.raises(DataError, match=r"Segmentation Decathlon: link imagesTr as images, and labelsTr as masks\.$"):
+    with pytest.raises(
+        DataError, match=rf"Segmentation Decathlon: link imagesTr as images, and labelsTr as masks\. {LAYOUT}$"
+    ):
         load_dataset("folder", "all", root=tmp_path)
     (tmp_path / "imagesTr/hip_001.nii.gz").rename(tmp_path / "imagesTr/hip_001_0000.nii.gz")
     (tmp_path / "imagesTr/hip_001_0001.nii.gz").touch()
@@ -78,6 +84,25 @@ def test_volumes_of_the_decathlon_and_several_channels_are_told_apart(tmp_path):
     assert caught.value.args[-1].startswith(
         "The images have nnU-Net's several channels, _0000 and _0001, which are not"
     )
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (("p0/image.png", "p0/mask.png"), "it holds p0. "),
+        (("x0.png", "x0_mask.png"), "it holds x0.png, x0_mask.png. "),
+        (("images/x0.png", "Labels/x0.png"), "it holds Labels, images. Rename Labels to masks. "),
+        (("imgs/x0.png", "masks/x0.png"), "it holds imgs, masks. Rename imgs to images. "),
+        (("image/0.png", "mask/0.png"), "it holds image, mask. Rename image to images and mask to masks. "),
+        (("images/0.png", "label/0.png", "mask/0.png"), "it holds images, label, mask. "),
+    ],
+)
+def test_other_layouts_are_told_the_expected_one_and_folders_their_names(tmp_path, names, told):
+    for name in names:
+        save(tmp_path / name, mask(0))
+    with pytest.raises(DataError) as caught:
+        load_dataset("folder", "all", root=tmp_path)
+    assert str(caught.value).endswith(told + LAYOUT)
 
 
 def test_masks_without_the_folders_of_their_images_are_told_where_they_belong(tmp_path):
@@ -122,6 +147,42 @@ def test_masks_whose_number_stands_behind_the_word_are_told_their_names(tmp_path
     (tmp_path / "masks/b-seg (2).png").unlink()
     with pytest.raises(DataError, match=r"b \(2\)\.png has no mask$"):
         load_dataset("folder", "all", root=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("image", "own", "told"),
+    [
+        ("x{}", "mask_x{}", 'masks begin with "mask_": rename them without it, such as mask_x17 to x17'),
+        ("x{}", "x{} mask", 'masks end in " mask": rename them without it, such as x17 mask to x17'),
+        ("p/x{}_im", "p/x{}_mask", 'images end in "_im": rename them without it, such as p/x17_im to p/x17'),
+        (
+            "img-{}",
+            "gt-{}-old",
+            'images begin with "img-" and those of masks begin with "gt-" and end in "-old": rename them '
+            "without it, such as img-17 to 17 and gt-17-old to 17",
+        ),
+    ],
+)  # fmt: skip
+def test_names_with_a_common_beginning_or_end_are_told_to_drop_it(tmp_path, image, own, told):
+    for number in (17, 18, 29):
+        save(tmp_path / f"images/{image.format(number)}.png", picture(number))
+        save(tmp_path / f"masks/{own.format(number)}.png", mask(number))
+    with pytest.raises(DataError, match="6 files") as caught:
+        load_dataset("folder", "all", root=tmp_path)
+    assert caught.value.args[-1] == f"The names of {told}, and 3 pair up"
+
+
+@pytest.mark.parametrize(
+    ("images", "masks"),
+    [(("c_001", "c_002"), ("c_011", "c_012")), (("a", "b"), ("mask_c", "mask_d")), (("x",), ("mask_x",))],
+)
+def test_names_that_differ_in_numbers_or_are_of_others_are_not_told_to_be_renamed(tmp_path, images, masks):
+    for folder, names in (("images", images), ("masks", masks)):
+        for name in names:
+            save(tmp_path / f"{folder}/{name}.png", mask(0))
+    with pytest.raises(DataError, match="pair up by name") as caught:
+        load_dataset("folder", "all", root=tmp_path)
+    assert len(caught.value.args) == 1 + len(images) + len(masks)
 
 
 def test_folders_of_masks_may_be_of_annotators_or_of_structures(tmp_path):

@@ -229,3 +229,11 @@ def test_the_way_out_of_too_few_groups_is_one_that_helps(tmp_path):
     (tmp_path / "splits.csv").write_text("stem,group\n" + "".join(f"{name},g\n" for name in folders))
     with pytest.raises(DataError, match=r"1 group of pairs .*\. The groups are those of .*splits\.csv\.$"):
         divided(tmp_path, list(folders), folders, folds=3)
+
+
+@pytest.mark.parametrize("header", ["stem,split", "stem,group", "stem,fold\n\n,"])
+def test_a_table_of_a_header_alone_is_told_its_rows(tmp_path, header):
+    (tmp_path / "splits.csv").write_text(f"{header}\n")
+    told = r"splits\.csv has a header and no rows; expected one row for each image, the first for b, or no file: then"
+    with pytest.raises(DataError, match=told):
+        divided(tmp_path, ["b", "c", "d"])

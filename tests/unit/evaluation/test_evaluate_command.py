@@ -67,6 +67,13 @@ def test_the_data_set_is_the_one_of_the_checkpoint(loaded, tmp_path):
     }
 
 
+def test_all_of_the_data_set_of_a_training_is_refused_with_what_to_give(loaded, tmp_path):
+    told = "trained on: give --split test, or --data-root DIR with images that were not trained on"
+    with pytest.raises(InputError, match=told):
+        evaluate_checkpoint(tmp_path / "RUN", "all", figures=False)
+    assert "split" not in loaded
+
+
 def test_a_training_split_that_has_changed_is_refused(loaded, tmp_path):
     segmenter, source = checkpoint.load_checkpoints(["RUN"]), checkpoint.load_dataset("folder", "train")
     segmenter.training_data = {"train_ids_sha256": ids_digest(source)}

@@ -309,7 +309,7 @@ def test_without_a_folder_given_nothing_is_written_either(scored, tmp_path):
     ids, split, output = scored(data)
     assert (len(ids), split, output) == (1, "test", "run/evaluation/test")
     assert sorted(os.listdir(tmp_path / "own")) == ["images", "masks"]
-    with pytest.raises(InputError, match="the split all is for a folder given by --data-root"):
+    with pytest.raises(InputError, match="the split all would score the images that were trained on"):
         scored(data, split="all")
     with pytest.raises(DataError, match="nowhere: no such folder"):
         scored(data, data_root=tmp_path / "nowhere")

@@ -272,6 +272,8 @@ def test_times_are_refused_with_the_command_for_one_volume(tmp_path, monkeypatch
     nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4, 4, 2), np.int16), np.eye(4)), tmp_path / "t.nii")
     with pytest.raises(DataError, match="holds 4 x 4 x 4 x 2 values; expected two or three dimensions") as caught:
         read_image(tmp_path / "t.nii")
+    nibabel.save(nibabel.Nifti1Image(np.zeros((4, 5, 3, 1), np.int16), np.diag([1, 1, 2, 1])), tmp_path / "one.nii")
+    assert open_stack([tmp_path / "one.nii"]).count == 3
     program = re.search(r'the first: python -c "([^"]+)"', str(caught.value))[1]
     monkeypatch.chdir(tmp_path)
     exec(program.replace("FILE", "t.nii").replace("NEW", "v"))

@@ -40,3 +40,21 @@ def test_what_the_note_advises_gives_areas(tmp_path):
     img.header.set_xyzt_units("mm")
     nibabel.save(img, tmp_path / "v.nii")
     assert open_stack([tmp_path / "v.nii"]).pixel_area(0) == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize(
+    ("unit", "told"),
+    [("mm", "0.7 high and 0.5 mm"), ("meter", "700 high and 500 mm"), ("unknown", "0.7 high and 0.5")],
+)
+def test_sides_of_pixels_have_their_unit_and_no_noise_of_the_header(unit, told, tmp_path):
+    turned = np.linalg.qr(np.array([[30.0, 1, 2], [1, 40, 1], [2, 1, 50]]))[0]
+    for name, axes in (("straight", np.eye(3)), ("oblique", turned)):
+        affine = np.eye(4)
+        affine[:3, :3] = axes * (0.5, 0.7, 3.1)
+        img = nibabel.Nifti1Image(np.zeros(SHAPE, np.uint8), affine)
+        img.header.set_xyzt_units(unit)
+        nibabel.save(img, tmp_path / f"{name}.nii")
+        stack = open_stack([tmp_path / f"{name}.nii"])
+        assert f"pixels not square ({told} wide; the network sees them square)" in stack.remarks
+        if unit == "mm":
+            assert (stack.pixel_mm(0), stack.pixel_area(0), stack.voxel_mm3) == ((0.7, 0.5), 0.35, 1.085)
