@@ -1,5 +1,7 @@
-"""One mask of several of an image: parts of one truth united, or the consensus of annotators."""
+"""One mask of several of an image, parts of one truth united or the consensus of annotators, and none of its copies."""
 
+import filecmp
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -7,6 +9,25 @@ import numpy as np
 
 from ddim_jax.labels import IGNORED, Labels
 from ddim_jax.runtime.errors import DataError
+
+
+def refuse_copy(image: Path, pixels: np.ndarray, mask: Path) -> None:
+    """Refuses a mask that is the file of its image once more, by its bytes; an image of two levels may be its own mask.
+
+    Its values do not always tell: of a bright photograph few may lie well between the darkest and the brightest.
+
+    Args:
+      image: the file of the image.
+      pixels: those of the image, any shape.
+      mask: the file of the mask, which was read by level.
+
+    Raises:
+      DataError: it is a copy.
+    """
+    if not (os.path.isfile(image) and os.path.isfile(mask)):  # a series, or files in an archive
+        return
+    if filecmp.cmp(image, mask, shallow=False) and len(np.unique(pixels)) > 2:
+        raise DataError(f"{mask}: is a copy of its image {image}; put the mask in its place, saved as 0 and 255.")
 
 
 def united(masks: Mapping[Path, np.ndarray], labels: Labels) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ddim_jax.data.masks import consensus, united
+from ddim_jax.data.masks import consensus, refuse_copy, united
 from ddim_jax.imageio.images import Picture, ReadOptions, check_fits, count_pixels, log_notes, read_picture
 from ddim_jax.imageio.stacks import notes_of_mask, read_mask_of, read_slice
 from ddim_jax.labels import Labels
@@ -218,7 +218,8 @@ class PairSource:
         """Reads pair `index`.
 
         Raises:
-          DataError: a file cannot be read, or they do not lie on each other (`ddim_jax.imageio.images.check_fits`).
+          DataError: a file cannot be read, they do not lie on each other (`ddim_jax.imageio.images.check_fits`), or a
+            mask is a copy of its image.
         """
         pair = self._pairs[index]
         files = (pair.mask, *pair.more_masks)
@@ -233,6 +234,8 @@ class PairSource:
             picture = picture._replace(notes=(*picture.notes, *notes))
         for file, mask in zip(files, found, strict=True):
             check_fits(pair.image, picture, file, mask)
+            if not self.labels.by_value:
+                refuse_copy(pair.image, picture.pixels, file)
         return self._example(pair, picture, dict(zip(files, found, strict=True)))
 
     def read_image(self, index: int) -> np.ndarray:

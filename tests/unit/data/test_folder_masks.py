@@ -1,9 +1,12 @@
-"""Masks of a folder: numbered ones that are united, label maps, and sets whose masks do not agree."""
+"""Masks of a folder: numbered ones that are united, label maps, copies of images, and sets whose masks do not agree."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from clinic_files import WINDOW, volume
+from dicom_files import ct_slice
 from loaded_arrays import load_arrays
 from pair_files import save, save_pair, write_splits
 from PIL import Image
@@ -44,6 +47,32 @@ def test_masks_of_classes_are_united_where_they_agree():
     with pytest.raises(DataError, match=r"a\.png and b\.png give pixels different classes"):
         united({a: one, b: clash}, classes)
     assert united({a: one, b: clash}, overlapping).tolist() == [[2, 3, 0, 255, 255, 1, 0]]
+
+
+@pytest.mark.parametrize("name", ["x.jpg", "x.png", "x.dcm", "x.nii.gz"])
+def test_a_copy_of_its_image_is_no_mask(tmp_path, name):
+    """A bright photograph: most of its pixels lie near the ends of its range, so its values pass for a soft mask."""
+    slope = np.clip(np.mgrid[-300:556:40j, :30][0], 0, 255)
+    copied = tmp_path / "images" / name
+    copied.parent.mkdir()
+    if name.endswith(".dcm"):
+        ct_slice(copied, slope.astype(np.int16) + 1, **WINDOW)
+    elif name.endswith(".nii.gz"):
+        volume(copied, np.repeat(slope[..., None], 3, axis=-1).astype(np.uint8))
+    else:
+        save(copied, slope.astype(np.uint8))
+    save_pair(tmp_path / "images/good.png", tmp_path / "masks/good.png", 1)
+    shutil.copy(copied, tmp_path / "masks" / name)
+    source = load_dataset("folder", "all", root=tmp_path)
+    with pytest.raises(DataError, match=rf"masks/{name}: is a copy of its image .*images/{name}; put the mask in its"):
+        list(source)
+
+
+def test_an_image_of_two_levels_may_be_its_own_mask(tmp_path):
+    save_pair(tmp_path / "images/a.png", tmp_path / "masks/a.png", 3)
+    shutil.copy(tmp_path / "masks/a.png", tmp_path / "images/a.png")
+    (example,) = load_dataset("folder", "all", root=tmp_path)
+    np.testing.assert_array_equal(example.mask * 255, example.image[..., 0])
 
 
 def _palette(index, colour):
