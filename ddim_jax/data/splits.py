@@ -1,6 +1,7 @@
 """The split of a folder of pairs: drawn once by a seed, written down, and read back from then on."""
 
 import bisect
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,9 @@ from ddim_jax.data.tables import SplitTable, read_split
 from ddim_jax.runtime.errors import DataError
 from ddim_jax.runtime.once import say_once
 from ddim_jax.runtime.values import first_names, quantity
+
+_OF_PATIENTS = re.compile(r"(patient|subject)s?([\W_]*(id\w*|n[or]|num\w*|name|key|code|index|uid))?$")
+"""Names of columns that say which patient an image is of, and none of what he is, such as patient_age."""
 
 
 def divide(
@@ -224,10 +228,10 @@ def _unread(table: SplitTable) -> str:
     """Says that columns of a table are not read; one of patients may be what groups the images."""
     columns = table.passed_over
     told = f"the column{'s' * (len(columns) > 1)} {', '.join(columns)} {'are' if len(columns) > 1 else 'is'} not read"
-    patients = [name for name in columns if any(word in name.casefold() for word in ("patient", "subject"))]
+    patients = [name for name in columns if _OF_PATIENTS.search(name.casefold())]
     if table.group or not patients:
         return told
-    return f"{told}. Call the column {patients[0]} group, so that the images of a patient stay in one split"
+    return f"{told}. Rename the column {patients[0]} to group, so that the images of a patient stay in one split"
 
 
 def _told(what: str, root: Path, division: Division) -> None:

@@ -95,9 +95,8 @@ def evaluate_checkpoint(
         raise InputError("calibrate on the split test; expected val: test is left to measure what the bounds hold for")
     source, split = open_split(segmenter, split, data_root, data)
     if given.get("calibrate") is not None and getattr(source, "has_training_images", False):
-        raise InputError(
-            f"calibrate: {source.note}. Give --split val, or --data-root DIR of images that were not trained on"
-        )
+        advice = "Give --split val, or --data-root DIR of images that were not trained on"
+        raise InputError(f"calibrate: {source.note}. {advice}")
     if output_dir is None:
         output_dir = run_folder(segmenter.checkpoint) / "evaluation"
         output_dir /= split if data_root is None else f"{source.name}_{split}"

@@ -152,6 +152,26 @@ def test_groups_that_a_table_divides_are_not_counted_as_several(tmp_path, said):
     assert said[-1].endswith(": 6 train, 2 val, 4 test")
 
 
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ("Patient_ID", "the column patient_id is not read. Rename the column patient_id to group, so that"),
+        ("age,subject", "the columns age, subject are not read. Rename the column subject to group, so that"),
+        ("patient_sex,Patient ID", "patient_sex, patient id are not read. Rename the column patient id to group"),
+        ("patient_age", "the column patient_age is not read"),
+        ("group,patient", "the column patient is not read"),
+    ],
+)
+def test_a_column_of_patients_that_is_not_read_is_told_how_it_would_be(tmp_path, said, more, told):
+    ids = ["a", "b", "c", "d"]
+    parts, rest = ["train", "train", "val", "test"], more.count(",")
+    lines = [f"{name},{part},{name}" + f",{name}" * rest for name, part in zip(ids, parts, strict=True)]
+    (tmp_path / "splits.csv").write_text("\n".join([f"stem,split,{more}", *lines]))
+    divided(tmp_path, ids)
+    (line,) = [line for line in said if "not read" in line]
+    assert told in line and ("Rename" in line) == ("Rename" in told)
+
+
 def test_no_more_folds_are_advised_than_there_are_groups():
     few = few_in_words({"train": 2, "val": 1, "test": 1}, GROUPS, of_folders=True)
     assert few.endswith("label more, set data.groups=none if the folders are no patients, or train with data.folds=3, "

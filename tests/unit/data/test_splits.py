@@ -154,24 +154,6 @@ def test_a_table_that_tears_a_group_is_refused_and_one_without_groups_is_told(tm
     assert any(f"1 of 3 {GROUPS} have images in more than one split" in line for line in said)
 
 
-@pytest.mark.parametrize(
-    ("more", "told"),
-    [
-        ("Patient_ID", "the column patient_id is not read. Call the column patient_id group, so that"),
-        ("age,subject", "the columns age, subject are not read. Call the column subject group, so that"),
-        ("group,patient", "the column patient is not read"),
-    ],
-)
-def test_a_column_of_patients_that_is_not_read_is_told_how_it_would_be(tmp_path, said, more, told):
-    ids = ["a", "b", "c", "d"]
-    parts, rest = ["train", "train", "val", "test"], more.count(",")
-    lines = [f"{name},{part},{name}" + f",{name}" * rest for name, part in zip(ids, parts, strict=True)]
-    (tmp_path / "splits.csv").write_text("\n".join([f"stem,split,{more}", *lines]))
-    draw(tmp_path, ids)
-    (line,) = [line for line in said if "not read" in line]
-    assert told in line and ("Call" in line) == ("Call" in told)
-
-
 def test_too_few_folders_for_patients_are_refused_with_the_option(tmp_path):
     ids = [f"{name}/{number}" for name in ("benign", "malignant") for number in range(9)]
     with pytest.raises(DataError, match=r"the 18 pairs are of 2 groups .* data\.groups=none"):
