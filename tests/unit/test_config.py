@@ -183,6 +183,21 @@ def test_a_value_that_cannot_work_is_named(field, value, expected):
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
+        ("data.crop", 20000, "data.crop is 20000; expected a whole number from 0 to 16384"),
+        ("train.learning_rate", float("nan"), "train.learning_rate is nan; expected a number above 0"),
+        ("train.gradient_clip", float("inf"), "train.gradient_clip is inf; expected a number from 0"),
+    ],
+)
+def test_a_value_is_refused_by_its_own_field_before_what_follows_from_it(field, value, message):
+    """The size was said to be wrong that the crop had given, and of NaN that JSON has none."""
+    config = changed(field, value)
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        resolve_config(config)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
         (
             "model.overrides.base_channels",
             "8",
@@ -194,9 +209,6 @@ def test_a_value_that_cannot_work_is_named(field, value, expected):
             "model.overrides.base_channels is 1073741824; expected a multiple of 8",
         ),
         ("model.overrides.name", "unet", "model has no field 'name'"),
-        ("data.crop", 20000, "data.crop is 20000; expected a whole number from 0 to 16384"),
-        ("train.learning_rate", float("nan"), "train.learning_rate is nan; expected a number above 0"),
-        ("train.gradient_clip", float("inf"), "train.gradient_clip is inf; expected a number from 0"),
         ("model.overrides.preset", "small", "model has no field 'preset'"),
         ("model.overrides.channel_multipliers", [1, 1, 1, 1, 1, 1], "data.image_size is 16; expected a multiple of 32"),
         ("diffusion.prediction", "noise", "diffusion.loss 'bce_dice' compares masks"),
