@@ -65,9 +65,9 @@ def mask_of_levels(values: np.ndarray, *, lossy: bool, name: str, soft: SoftRang
     between = float(np.mean((values > low + margin) & (values < high - margin)))
     if between > _MOST_BETWEEN and values.min() == low and values.max() == high:  # not a slice with a part of the range
         raise DataError(
-            f"{name}: {between:.0%} of its pixels lie between its darkest ({low:g}) and its brightest ({high:g}), so "
-            "it looks like an image, not a mask; expected two levels with soft edges at most. Put the mask in its "
-            "place, saved as 0 and 255."
+            f"{name}: more than half of its pixels lie between its darkest and its brightest, so it looks like an "
+            "image, not a mask; expected two levels with soft edges at most. Put the mask in its place, saved as 0 and "
+            "255."
         )
     return (values > (low + high) / 2).astype(np.uint8)
 

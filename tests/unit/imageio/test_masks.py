@@ -130,7 +130,7 @@ def test_an_image_in_the_place_of_a_mask_is_refused():
     inside = np.mean((radiograph > 25.5) & (radiograph < 229.5))
     assert 0.5 < inside < 0.7
     for values in (radiograph, radiograph.astype(np.uint16) * 257):
-        with pytest.raises(DataError, match=rf"m\.png: {inside:.0%} of its pixels lie between .* looks like an image"):
+        with pytest.raises(DataError, match=r"m\.png: more than half of its pixels lie between .* looks like an image"):
             mask_of_numbers(values, name="m.png")
     for lossy in (False, True):
         with pytest.raises(DataError, match="looks like an image, not a mask"):
