@@ -89,6 +89,10 @@ def loaded_network(model, params, about, training_data=None):
     )
 
 
+def red_network(**sample):
+    return loaded_network(ReadsRed(), {"gain": np.float32(1), "bias": np.float32(0)}, config(**sample))
+
+
 def picture(seed, height=20, width=24):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 

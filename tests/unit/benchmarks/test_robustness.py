@@ -1,165 +1,18 @@
-"""Corruptions by hand, attacks on networks whose gradient is known, and the rows and tables of their scores."""
+"""The rows, tables and figure of networks scored on corrupted and on attacked images."""
 
 import json
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
-from segmenters import SIZE, MixesNoise, ReadsRed, config, loaded_network, picture
+from segmenters import SIZE, red_network
 
-from benchmarks.quality import adversary, robustness, robustness_tables
-from benchmarks.quality.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from benchmarks.quality import robustness, robustness_tables
+from benchmarks.quality.corruptions import CORRUPTIONS, SEVERITIES
 from benchmarks.render import rendered
 from benchmarks.result_file import merged
-from ddim_jax.inference import Segmenter
-from ddim_jax.labels import Labels
-from ddim_jax.preprocessing import Prepared
 from ddim_jax.runtime.errors import InputError
-
-
-def flat(*levels, side=8):
-    return np.broadcast_to(np.uint8(levels), (side, side, 3)).copy()
-
-
-def test_brightness_and_contrast_by_hand():
-    # value 100/255, and .3 more: all channels grow by (100 + 76.5)/100
-    np.testing.assert_array_equal(corrupt(flat(100, 50, 0), "brightness", 3, 0)[0, 0], [176, 88, 0])  # 88.25
-    np.testing.assert_array_equal(corrupt(flat(0, 0, 0), "brightness", 5, 0)[0, 0], [128, 128, 128])  # 127.5
-    np.testing.assert_array_equal(corrupt(flat(200, 100, 0), "brightness", 5, 0)[0, 0], [255, 128, 0])  # 127.5
-    halves = flat(100, 0, 0)
-    halves[4:] = 200, 0, 0
-    np.testing.assert_array_equal(corrupt(halves, "contrast", 3, 0)[[0, -1], 0, 0], [140, 160])  # 150 -+ .2 * 50
-
-
-def test_noise_has_its_deviation_and_grows_with_the_picture():
-    grey = flat(128, 128, 128, side=448)
-    noisy = [corrupt(grey, "noise", severity, 7).astype(float) - 128 for severity in SEVERITIES]
-    assert noisy[0].std() == pytest.approx(0.08 * 255, rel=0.02)
-    # Two pixels make a unit of 1/224, and the pattern stays from severity to severity.
-    np.testing.assert_array_equal(noisy[0][::2, ::2], noisy[0][1::2, 1::2])
-    np.testing.assert_allclose(noisy[1][:4, :4] / 0.12, noisy[0][:4, :4] / 0.08, atol=15)
-    assert corrupt(flat(128, 128, 128, side=10), "noise", 1, 7).std() > 10
-    assert (corrupt(grey, "noise", 1, 8) != corrupt(grey, "noise", 1, 7)).mean() > 0.9
-
-
-def test_blur_and_low_resolution_are_of_the_shorter_side():
-    edge = flat(0, 0, 0, side=448)
-    edge[:, 224:] = 200
-    rows = corrupt(edge, "blur", 1, 0)[0, :, 0] / 200.0  # sigma of 2 pixels: 2 pixels right of the edge, Phi(1.25)
-    assert rows[226] == pytest.approx(0.894, abs=0.01) and rows[221] == pytest.approx(0.106, abs=0.01)
-    assert np.mean((corrupt(edge, "blur", 5, 0)[0, :, 0] > 5) & (corrupt(edge, "blur", 5, 0)[0, :, 0] < 195)) > 0.05
-    fine = np.indices((268, 300)).sum(axis=0) % 2 * 200
-    coarse = corrupt(np.repeat(np.uint8(fine)[..., None], 3, axis=2), "low_resolution", 1, 0)
-    assert coarse.shape == (268, 300, 3)
-    assert np.all(coarse == 100)  # 268 to 134: means of 2 x 2
-    small = picture(0, 50, 60)
-    np.testing.assert_array_equal(corrupt(small, "low_resolution", 5, 0), small)  # has fewer than 56
-
-
-def test_jpeg_is_what_pillow_reads_of_that_quality(tmp_path):
-    image = picture(1, 40, 30)
-    Image.fromarray(image).save(tmp_path / "a.jpg", quality=15)
-    np.testing.assert_array_equal(corrupt(image, "jpeg", 3, 0), np.asarray(Image.open(tmp_path / "a.jpg")))
-
-
-@pytest.mark.parametrize("name", CORRUPTIONS)
-def test_corruptions_grow_with_severity_and_are_the_same_again(name):
-    image = np.uint8(np.clip(np.indices((240, 320)).sum(axis=0) % 97 + 60, 0, 255))[..., None].repeat(3, axis=2)
-    distances = [np.abs(corrupt(image, name, k, 3).astype(float) - image).mean() for k in SEVERITIES]
-    assert distances[0] > 0 and np.all(np.diff(distances) > 0)
-    np.testing.assert_array_equal(corrupt(image, name, 2, 3), corrupt(image, name, 2, 3))
-
-
-def network_of(model, params, **sample):
-    return loaded_network(model, params, config(**sample))
-
-
-def red_network(**sample):
-    return network_of(ReadsRed(), {"gain": np.float32(1), "bias": np.float32(0)}, **sample)
-
-
-def prepared(seed=0):
-    pixels = np.random.default_rng(seed).integers(60, 190, (SIZE, SIZE, 3), np.uint8)
-    return Prepared(pixels, (SIZE, SIZE), np.uint32(5))
-
-
-def test_the_loss_is_that_of_the_mean_probability():
-    samples = jnp.array([[[0.5, -0.5]], [[0.1, -2.0]]])  # probabilities .65 and (.25 + 0)/2
-    x0 = jnp.array([[[1.0], [-1.0]]])
-    entropy = -(np.log(0.65) + np.log(1 - 0.125)) / 2
-    soft_dice = (2 * 0.65 + 1) / (0.65 + 0.125 + 1 + 1)
-    assert adversary.missed(samples, x0) == pytest.approx(entropy + 1 - soft_dice, rel=1e-5)
-    classes = Labels(("a", "b"), ((1,), (2,)))
-    shares = 2 * jnp.array([[[[0.7, 0.1]]]]) - 1  # background .2
-    truth = jnp.array([[[-1.0, 1.0, -1.0]]])
-    dices = (2 * 0.7 + 1) / (0.7 + 1 + 1), 1 / (0.1 + 1)
-    expected = -np.log(0.7) + 1 - np.mean(dices)
-    assert adversary.missed(shares, truth, classes) == pytest.approx(expected, rel=1e-5)
-
-
-@pytest.mark.parametrize("name", ["fgsm", "pgd"])
-def test_a_network_that_reads_red_is_attacked_in_red_alone(name):
-    network = red_network(steps=2, samples=2)
-    segmenter = Segmenter(**network._asdict())
-    truth = np.zeros((SIZE, SIZE), np.uint8)
-    truth[:8] = 1
-    own = prepared()
-    attack = adversary.attacks(network, segmenter.options())[name]
-    changed = attack(own, truth, 4).astype(int) - own.pixels
-    # What is in the mask loses red, what is not gains it, by all that is allowed.
-    np.testing.assert_array_equal(changed[:8, :, 0], -4)
-    np.testing.assert_array_equal(changed[8:, :, 0], 4)
-    if name == "fgsm":
-        np.testing.assert_array_equal(changed[..., 1:], 0)
-    else:  # from a random start, of which nothing leads away
-        assert np.abs(changed).max() == 4
-
-
-def test_attacks_stay_within_the_levels_of_a_file():
-    pixels = np.uint8(np.random.default_rng(0).integers(0, 2, (4, 4, 3)) * 255)
-    for away in (1.0, -1.0):
-
-        def gradient(seen, away=away):
-            return np.float32(np.sum(away * seen)), np.full(seen.shape, away, np.float32)
-
-        expected = np.clip(pixels.astype(int) + int(away) * 3, 0, 255)
-        np.testing.assert_array_equal(adversary.fgsm(gradient, pixels, 3), expected)
-        np.testing.assert_array_equal(adversary.pgd(gradient, pixels, 3), expected)
-
-
-def test_pgd_keeps_the_restart_of_the_largest_loss():
-    """A loss with two hills, of which the lower one is left by no step: the better restart is on the other."""
-    pixels = np.full((1, 1, 1), 100, np.uint8)
-
-    def gradient(seen):
-        value = float(seen[0, 0, 0]) - 100
-        return np.float32(abs(value) + (value < 0)), np.full((1, 1, 1), 1.0 if value > 0 else -1.0, np.float32)
-
-    starts = np.random.default_rng(0).uniform(-4, 4, 20)
-    first_on_the_higher = int(np.argmax(starts < 0))
-    assert first_on_the_higher > 0
-    found = [int(adversary.pgd(gradient, pixels, 4, restarts=n)[0, 0, 0]) for n in (1, first_on_the_higher + 1)]
-    assert found == [104, 96]
-
-
-def test_the_gradient_goes_through_every_step_of_the_sampler():
-    network = network_of(MixesNoise(), {}, steps=3, samples=2, flips=True)
-    options = Segmenter(**network._asdict()).options()
-    truth = np.random.default_rng(1).integers(0, 2, (SIZE, SIZE), np.uint8)
-    own = prepared()
-    gradients = {}
-    for one_step in (False, True):
-        of = adversary.loss_gradient(network, options, one_step=one_step)(own, truth)
-        seen = own.pixels.astype(np.float32)
-        gradients[one_step] = gradient = of(seen)[1]
-        for y, x in ((0, 0), (3, 9), (15, 15)):
-            moved = np.zeros_like(seen)
-            moved[y, x, 0] = 4.0
-            numeric = (of(seen + moved)[0] - of(seen - moved)[0]) / 8.0
-            np.testing.assert_allclose(gradient[y, x, 0], numeric, rtol=0.05, atol=1e-6)
-    assert np.abs(gradients[False] - gradients[True]).max() > 0.2 * np.abs(gradients[True]).max()
 
 
 @pytest.fixture
