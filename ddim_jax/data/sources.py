@@ -169,7 +169,7 @@ def example_of(source: Source, row: int) -> Example:
 
 
 def _failures_of(source: Source, row: int) -> contextlib.AbstractContextManager[None]:
-    return failures_of(lambda: f"{source.ids[row]}: the data set {source.name}")
+    return failures_of(lambda: f"{source.ids[row]}: the data set {source.name} failed")
 
 
 class PairSource:

@@ -243,7 +243,7 @@ def count_pixels(path: str | os.PathLike) -> int:
 def guarded_reader(path: str | os.PathLike) -> Iterator[type[Reader]]:
     """The reader of a file, in a block in which it may fail (`ddim_jax.runtime.errors.failures_of`)."""
     name = reader_name(path)
-    with failures_of(lambda: f"{path}: the reader {name!r}"):
+    with failures_of(lambda: f"{path}: the reader {name!r} failed"):
         yield READERS.get(name)
 
 

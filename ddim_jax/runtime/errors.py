@@ -72,14 +72,18 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 @contextlib.contextmanager
-def failures_of(what: Callable[[], str]) -> Iterator[None]:
-    """A block in which code that may be a plug-in's reads a file or a pair; `what` gives the names of both.
+def failures_of(what: Callable[[], str], kind: type[InputError] = DataError) -> Iterator[None]:
+    """A block in which code that may be a plug-in's reads or writes a file or a pair.
 
     An `InputError`, and what is of the disk or the memory pass.
 
+    Args:
+      what: says what failed at which file or pair, as in "a.npy: the reader 'numpy' failed".
+      kind: the error that is raised.
+
     Raises:
-      DataError: it fails in another way, which is the cause; the place is named. The message of the cause is left out:
-        it may hold what is in the file.
+      kind: it fails in another way, which is the cause; the place is named. The message of the cause is left out: it
+        may hold what is in the file.
     """
     try:
         yield
@@ -88,7 +92,8 @@ def failures_of(what: Callable[[], str]) -> Iterator[None]:
         if isinstance(error, InputError) or of_disk or is_out_of_memory(error):
             raise
         last = traceback.extract_tb(error.__traceback__)[-1]
-        raise DataError(f"{what()} failed at {last.filename}, line {last.lineno}: {type(error).__name__}") from error
+        place = f"{last.filename}, line {last.lineno}: {type(error).__name__}"
+        raise kind(f"{what()} at {place}") from error
 
 
 @contextlib.contextmanager

@@ -17,7 +17,6 @@ from __future__ import annotations
 import contextlib
 import mimetypes
 import os
-import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -27,7 +26,7 @@ import numpy as np
 from ddim_jax.labels import Labels
 from ddim_jax.registry import WRITERS
 from ddim_jax.runtime.atomic import atomic_path
-from ddim_jax.runtime.errors import ConfigError, InputError
+from ddim_jax.runtime.errors import ConfigError, failures_of
 
 if TYPE_CHECKING:
     from ddim_jax.imageio.stacks import Stack
@@ -179,20 +178,11 @@ def media_type(writer: Any) -> str:
 def blaming(kind: str, path: Path, source: str | os.PathLike) -> Iterator[None]:
     """A block in which the writer `kind` writes `path`, a result of the file `source`.
 
-    An `InputError`, as of a source that lacks something, and what is of the disk or the memory pass.
-
     Raises:
-      WriterError: the writer fails in another way, which is the cause, or has written no file. The message of the cause
-        is left out: it may hold what is in the file.
+      WriterError: the writer fails (`ddim_jax.runtime.errors.failures_of`), or has written no file.
     """
-    try:
+    with failures_of(lambda: f"the writer {kind!r} failed on {os.fspath(source)}", WriterError):
         yield
-    except (InputError, OSError, MemoryError):
-        raise
-    except Exception as error:
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{last.filename}, line {last.lineno}: {type(error).__name__}"
-        raise WriterError(f"the writer {kind!r} failed on {os.fspath(source)} at {place}") from error
     if not path.exists() and path.parent.is_dir():  # else somebody removed the folder
         raise WriterError(f"the writer {kind!r} wrote no file of {os.fspath(source)} at the path that it was given")
 

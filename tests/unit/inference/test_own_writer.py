@@ -15,7 +15,7 @@ from segmenters import config, picture, red_segmenter, tiny_params
 from ddim_jax import __version__
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.cli import sample
-from ddim_jax.imageio.writers import WriterError
+from ddim_jax.imageio.writers import WriterError, blaming
 from ddim_jax.inference import segment_files
 from ddim_jax.registry import WRITERS
 from ddim_jax.runtime.errors import InputError
@@ -138,3 +138,12 @@ def test_a_writer_that_fails_or_writes_nothing_is_named_with_the_file(writer, sl
         assert isinstance(error.value.__cause__, KeyError)
     assert re.fullmatch(told, str(error.value)) and error.value.exit_status == 2
     assert not list(out.glob("*mine*")) and not list(out.glob(".*partial*"))
+
+
+@pytest.mark.parametrize(("raised", "passes"), [(OSError("no such mode"), False), (OSError(28, "full"), True)])
+def test_an_error_without_a_number_is_the_writers_and_one_with_it_the_disks(tmp_path, raised, passes):
+    """Pillow's own are of the first kind, and passed for a disk's."""
+    with pytest.raises(OSError if passes else WriterError) as error, blaming("mine", tmp_path / "m.x", "a.png"):
+        raise raised
+    assert (error.value is raised) == passes
+    assert passes or "the writer 'mine' failed on a.png at " in str(error.value)
